@@ -1,0 +1,132 @@
+"""The chat page: thin handlers that draw the assistant's events. Start it with `chainlit run app.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from typing import Any
+
+import chainlit as cl
+from chainlit.config import config
+
+from rag.assistant import Assistant, build_assistant
+from rag.errors import SettingsError
+from rag.prompts import Turn
+from rag.settings import load_settings
+from ui.choices import mode_of_profile, panel, profiles, read_panel
+from ui.hardening import harden
+from ui.reply import Reply
+from ui.session import close_later, conversation, end_closers, own_task
+from ui.stopping import quiet_stop
+
+log = logging.getLogger("app")
+
+
+def _build_or_exit() -> Assistant:
+    try:
+        return build_assistant(load_settings())
+    except SettingsError as error:
+        sys.exit(f"The chat cannot start, because of its settings:\n{error}\nAll settings are in docs/settings.md.")
+
+
+def _exit_if_taken(host: str, port: int) -> None:
+    # The server binds its port only after start-up, and Chainlit then ends without a word.
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            print(f"Port {port} on {host} cannot be used ({error.strerror}). Try: chainlit run app.py --port {port + 1}")
+            sys.stdout.flush()
+            sys.exit(1)
+
+
+assistant = _build_or_exit()
+harden()
+quiet_stop()
+_starting: list[asyncio.Task[None]] = []
+
+
+@cl.on_app_startup
+async def start() -> None:
+    """Begin to load documents and model; the page opens meanwhile."""
+    _exit_if_taken(config.run.host, config.run.port)
+    _starting.append(asyncio.create_task(assistant.start()))
+
+
+@cl.on_app_shutdown
+async def shut_down() -> None:
+    """End every task of ours and the model."""
+    await end_closers()
+    await assistant.stop()
+
+
+@cl.set_chat_profiles
+async def chat_profiles(_user: cl.User | None, _language: str | None = None) -> list[cl.ChatProfile]:
+    """The modes, saying which models they mean."""
+    return profiles(assistant)
+
+
+@cl.on_chat_start
+async def open_chat() -> None:
+    """Show the settings panel, and what is wrong, if anything is."""
+    if assistant.models:
+        await assistant.library.refresh()
+    mode = mode_of_profile(cl.user_session.get("chat_profile")) or assistant.settings.mode
+    cl.user_session.set("mode", mode)
+    cl.user_session.set("knobs", assistant.knobs)
+    await panel(assistant.knobs, mode).send()
+    for fault in assistant.faults:
+        await cl.context.emitter.send_toast(fault, type="warning")
+
+
+@cl.on_settings_update
+async def change_settings(values: dict[str, Any]) -> None:
+    """Take what the panel says for the questions to come."""
+    knobs, mode = read_panel(values, assistant.knobs)
+    cl.user_session.set("knobs", knobs)
+    cl.user_session.set("mode", mode or cl.user_session.get("mode"))
+
+
+@cl.on_message
+async def answer(message: cl.Message) -> None:
+    """Answer a question, also an edited one."""
+    own_task()
+    await _answer(message.content, message.id)
+
+
+@cl.action_callback("ask_again")
+async def answer_again(action: cl.Action) -> None:
+    """Answer the same question once more."""
+    question = str(action.payload.get("question", ""))
+    message = await cl.Message(question, type="user_message", author="User").send()
+    own_task()
+    await cl.context.emitter.task_start()
+    try:
+        await _answer(question, message.id)
+    finally:
+        await cl.context.emitter.task_end()
+
+
+@cl.on_chat_end
+async def close_chat() -> None:
+    """The page is gone: stop its answer after some grace."""
+    close_later(assistant.settings.grace_s)
+
+
+async def _answer(question: str, message_id: str) -> None:
+    turns = conversation()
+    large = assistant.models.llm if assistant.models else None
+    reply = Reply(assistant.library, large_label=large.label if large else "the large model")
+    events = assistant.ask(
+        question,
+        history=turns.before(message_id),
+        mode=cl.user_session.get("mode"),
+        knobs=cl.user_session.get("knobs"),
+    )
+    answered = await reply.draw(events, question=question)
+    if answered:
+        turns.add(message_id, Turn(question, answered.text))

@@ -1,0 +1,312 @@
+// Where the milliseconds of an answer went. One line; opened, a bar a stage on a common time axis.
+// props: the message's metadata { model, route, reason, confidence, latency, usage, cost }, and optionally
+// models: { slm, llm }, the names of both models where `model` alone does not say them.
+import { useId, useState } from 'react';
+import { ArrowUpRight, ChevronDown, CircleSlash, Cpu, Layers, Quote, Sparkles } from 'lucide-react';
+
+// What is open is kept beside this file: Chainlit evaluates it again whenever the chat changes state.
+const opened = (window.groundedOpened = window.groundedOpened || new WeakMap());
+
+const ROUTES = {
+  slm: ['Small model', 'small', Cpu, 'The small model answered.'],
+  llm: ['Large model', 'large', Layers, 'The large model answered.'],
+  escalated: ['Escalated', 'large', ArrowUpRight, 'The small model’s draft was not kept, and the large model answered.'],
+  refined: ['Refined', 'large', Sparkles, 'The large model polished the small model’s draft.'],
+  quoted: ['Quoted', 'other', Quote, 'The draft was set aside, and the documents are quoted instead.'],
+  abstained: ['No answer', 'other', CircleSlash, 'The documents do not say.']
+};
+
+const STAGES = {
+  queue: ['Waiting in the queue', 'All places were taken; the question waited for one.'],
+  load: ['Loading the model', 'The model was read from disk into memory.'],
+  rewrite: ['Reading the follow-up', 'The question was completed with what the conversation said before.'],
+  search: ['Searching', 'The documents were searched for the words of the question.'],
+  evidence: ['Picking evidence', 'The sentences that bear on the question were picked from what was found.'],
+  prompt: ['Building the prompt', 'Question, evidence and history were put into the message for the model.'],
+  send: ['Sending', 'The prompt was sent, and the model’s server accepted it.'],
+  first_token: ['Reading the prompt', 'The model read the whole prompt, until its first word came (prefill).'],
+  generate: ['Writing', 'The model wrote its words one after the other (decode).'],
+  judge: ['Judging', 'Length and confidence were checked, and sentences matched to their sources.']
+};
+
+const SIGNALS = {
+  logprob: 'how sure the model was of its own words',
+  logprobs: 'how sure the model was of its own words',
+  support: 'how much of the draft the evidence supports',
+  agreement: 'how well the draft agrees with the best evidence',
+  length: 'how long the draft is'
+};
+
+const number = (value) => (value === null || value === undefined || !Number.isFinite(Number(value)) ? null : Number(value));
+
+function time(ms) {
+  if (ms === null) return '–';
+  if (ms >= 99950) return `${Math.round(ms / 1000)} s`;
+  if (ms >= 9995) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms >= 999.5) return `${(ms / 1000).toFixed(2)} s`;
+  return `${ms >= 9.95 ? Math.round(ms) : ms.toFixed(1)} ms`;
+}
+
+function money(amount, currency) {
+  const digits = amount >= 1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(amount)));
+  return `${amount.toFixed(Math.max(2, digits))} ${currency || 'USD'}`;
+}
+
+// Ticks at 1, 2 or 5 times a power of ten, at most `most` of them.
+function ticks(total, most) {
+  let step = 10 ** Math.floor(Math.log10(total / most));
+  for (const factor of [2, 2.5, 2]) {
+    if (total / step > most) step *= factor;
+  }
+  const all = [];
+  for (let at = 0; at <= total * 1.0001; at += step) all.push(at);
+  return { step, all };
+}
+
+const ownerOf = (name) =>
+  name.startsWith('llm_') ? 'large' : ['load', 'prompt', 'send', 'first_token', 'generate', 'judge'].includes(name) ? 'small' : 'other';
+
+function read(metadata) {
+  const latency = metadata.latency || {};
+  const stages = (Array.isArray(latency.stages) ? latency.stages : [])
+    .map((stage) => ({ name: String(stage.name), start: number(stage.start_ms) || 0, ms: Math.max(0, number(stage.ms) || 0) }))
+    .sort((a, b) => a.start - b.start);
+  const wrote = { small: stages.some((s) => s.name === 'generate'), large: stages.some((s) => s.name === 'llm_generate') };
+  for (const stage of stages) {
+    const plain = stage.name.replace(/^llm_/, '');
+    const [label, title] = STAGES[plain] || [plain.replace(/_/g, ' '), ''];
+    stage.owner = ownerOf(stage.name);
+    stage.label = label;
+    stage.title = title;
+  }
+  const end = Math.max(0, ...stages.map((stage) => stage.start + stage.ms));
+  const total = number(latency.total_ms);
+  const speed = (usage, name) => {
+    const tokens = number(usage && usage.completion);
+    const ms = stages.filter((stage) => stage.name === name).reduce((sum, stage) => sum + stage.ms, 0);
+    return tokens > 1 && ms > 0 ? (tokens - 1) / (ms / 1000) : null;
+  };
+  const usage = metadata.usage || {};
+  return {
+    stages,
+    wrote,
+    total: total === null && stages.length ? end : total,
+    axis: Math.max(total || 0, end),
+    ttft: number(latency.ttft_ms),
+    small: { usage: usage.slm, speed: speed(usage.slm, 'generate') },
+    large: { usage: usage.llm, speed: speed(usage.llm, 'llm_generate') }
+  };
+}
+
+const perSecond = (value) => `${value >= 10 ? Math.round(value) : value.toFixed(1)} tokens/s`;
+
+function Bars({ data, names }) {
+  const uid = useId();
+  const at = (ms) => Math.min(100, (ms / data.axis) * 100);
+  const axis = ticks(data.axis, 4);
+  const groups = [
+    ['other', 'Preparation', ''],
+    ['small', 'Small model', names.small],
+    ['large', 'Large model', names.large]
+  ]
+    .map(([owner, title, model]) => ({ owner, title, model, rows: data.stages.filter((stage) => stage.owner === owner) }))
+    .filter((group) => group.rows.length);
+  const line = data.ttft !== null && data.ttft > 0 && data.ttft <= data.axis
+    ? <i className="gr-first" style={{ left: `${at(data.ttft)}%` }} />
+    : null;
+
+  return (
+    <>
+      <table className="gr-stages" aria-describedby={line ? uid : undefined}>
+        <caption className="gr-only">Where the time went, stage by stage</caption>
+        <colgroup>
+          <col className="c-name" />
+          <col />
+          <col className="c-ms" />
+        </colgroup>
+        <thead>
+          <tr>
+            <th scope="col"><span className="gr-only">Stage</span></th>
+            <th scope="col">
+              <span className="gr-only">When, from the question on</span>
+              <div className="gr-axis" aria-hidden="true">
+                {axis.all.filter((ms) => at(ms) < 90 || axis.all.length < 3).map((ms) => (
+                  <span key={ms} style={{ left: `${at(ms)}%` }}>{ms ? time(ms).replace(/\.0+ /, ' ').replace(/(\.\d)0 /, '$1 ') : '0'}</span>
+                ))}
+              </div>
+            </th>
+            <th scope="col"><span className="gr-only">Duration</span></th>
+          </tr>
+        </thead>
+        {groups.map((group) => (
+          <tbody key={group.owner}>
+            <tr className="is-group">
+              <th scope="rowgroup" colSpan={2}>
+                <span className="gr-group">
+                  <span className={`gr-swatch is-${group.owner}`} aria-hidden="true" />
+                  <span>{group.title}</span>
+                  {group.model ? <span className="gr-model">{group.model}</span> : null}
+                </span>
+              </th>
+              <td className="c-ms">{time(group.rows.reduce((sum, stage) => sum + stage.ms, 0))}</td>
+            </tr>
+            {group.rows.map((stage, index) => (
+              <tr key={index} data-stage={stage.name}>
+                <th scope="row" className="c-name" title={stage.title}>{stage.label}</th>
+                <td>
+                  <div className="gr-track" aria-hidden="true" style={{ '--step': `${(axis.step / data.axis) * 100}%` }}>
+                    {line}
+                    <i
+                      className={`is-${stage.owner}`}
+                      title={`${stage.label}: ${time(stage.start)} to ${time(stage.start + stage.ms)}`}
+                      style={{ left: `min(${at(stage.start)}%, calc(100% - 3px))`, width: `${at(stage.ms)}%` }}
+                    />
+                  </div>
+                  <span className="gr-only">from {time(stage.start)} to {time(stage.start + stage.ms)}</span>
+                </td>
+                <td className="c-ms">{time(stage.ms)}</td>
+              </tr>
+            ))}
+          </tbody>
+        ))}
+      </table>
+      {line ? (
+        <p className="gr-key" id={uid}><i aria-hidden="true" />First words on the screen after {time(data.ttft)} (TTFT)</p>
+      ) : null}
+    </>
+  );
+}
+
+function Tokens({ model, wrote }) {
+  const prompt = number(model.usage && model.usage.prompt);
+  const completion = number(model.usage && model.usage.completion);
+  const parts = [];
+  if (prompt !== null) parts.push(`read ${prompt} tokens`);
+  if (completion !== null) parts.push(`wrote ${completion}`);
+  if (model.speed !== null) parts.push(`${perSecond(model.speed)} while writing`);
+  if (!parts.length) return wrote ? 'did not report its tokens' : 'not asked';
+  return parts.join(' · ');
+}
+
+function Facts({ metadata, data, names }) {
+  const confidence = number(metadata.confidence && metadata.confidence.value);
+  const signals = String((metadata.confidence && metadata.confidence.signal) || '')
+    .split('+').map((part) => part.trim()).filter(Boolean).map((part) => SIGNALS[part] || part);
+  const cost = metadata.cost || {};
+  const local = number(cost.local);
+  const cloud = number(cost.cloud_equivalent);
+  const asked = { small: data.small.usage || data.wrote.small, large: data.large.usage || data.wrote.large };
+  return (
+    <dl className="gr-facts">
+      {asked.small ? (
+        <>
+          <dt>{names.small || 'Small model'}</dt>
+          <dd><Tokens model={data.small} wrote={data.wrote.small} /></dd>
+        </>
+      ) : null}
+      {asked.large ? (
+        <>
+          <dt>{names.large || 'Large model'}</dt>
+          <dd><Tokens model={data.large} wrote={data.wrote.large} /></dd>
+        </>
+      ) : null}
+      <dt>Confidence</dt>
+      <dd>
+        {confidence === null ? 'not measured' : `${confidence.toFixed(2)} of 1`}
+        {confidence !== null && signals.length ? <span className="gr-quiet">, from {signals.join(' and ')}</span> : null}
+      </dd>
+      {local !== null || cloud !== null ? (
+        <>
+          <dt>Cost</dt>
+          <dd>
+            {local === null ? '' : local > 0 ? money(local, cost.currency) : 'nothing for models run locally'}
+            {cloud === null || cloud <= 0 ? null : (
+              <span className="gr-quiet">{local === null ? '' : ' · '}in the cloud about {money(cloud, cost.currency)}</span>
+            )}
+          </dd>
+        </>
+      ) : null}
+    </dl>
+  );
+}
+
+export default function LatencyWaterfall() {
+  const metadata = props || {};
+  const [open, setOpen] = useState(opened.get(props) || false);
+  const id = useId();
+  const data = read(metadata);
+  const [badge, tone, Icon, sentence] = ROUTES[metadata.route] || [metadata.route || 'Answer', 'other', Quote, ''];
+  const models = metadata.models || {};
+  const names = {
+    small: models.slm || (metadata.route === 'slm' ? metadata.model : ''),
+    large: models.llm || (tone === 'large' ? metadata.model : '')
+  };
+  const speed = tone === 'large' ? data.large.speed : data.small.speed;
+  const reason = String(metadata.reason || '').trim().replace(/\.$/, '').replace(/ ([<>≤≥=]) /g, '\u00a0$1\u00a0');
+
+  const toggle = () => {
+    opened.set(props, !open);
+    setOpen(!open);
+  };
+
+  return (
+    <div className="gr gr-fall" data-route={metadata.route}>
+      <div className="gr-fall-box">
+        <button
+          type="button"
+          className="gr-fall-line"
+          aria-expanded={open}
+          aria-controls={open ? id : undefined}
+          title={open ? 'Hide where the time went' : 'Show where the time went'}
+          onClick={toggle}
+        >
+          <span className={`gr-badge tone-${tone}`} title={[sentence, reason].filter(Boolean).join(' ')}>
+            <Icon size={13} aria-hidden="true" />
+            {badge}
+          </span>
+          {metadata.model ? <span className="gr-fall-model" title={metadata.model}>{metadata.model}</span> : null}
+          {data.total !== null ? (
+            <span className="gr-fall-number" title="From the question to the last word">
+              <b>{time(data.total)}</b><span className="gr-word"> total</span>
+            </span>
+          ) : null}
+          {data.ttft !== null ? (
+            <span className="gr-fall-number" title="Time to first token: from the question to the first words on the screen">
+              TTFT <b>{time(data.ttft)}</b>
+            </span>
+          ) : null}
+          {speed !== null ? (
+            <span className="gr-fall-number is-speed" title="Tokens a second while the model was writing, the wait before not counted">
+              <b>{speed >= 10 ? Math.round(speed) : speed.toFixed(1)}</b> tokens/s
+            </span>
+          ) : null}
+          {data.stages.length ? (
+            <span className="gr-strip" aria-hidden="true">
+              {data.stages.map((stage, index) => (
+                <i
+                  key={index}
+                  className={`is-${stage.owner}`}
+                  style={{
+                    left: `min(${(stage.start / data.axis) * 100}%, calc(100% - 2px))`,
+                    width: `${(stage.ms / data.axis) * 100}%`
+                  }}
+                />
+              ))}
+            </span>
+          ) : null}
+          <ChevronDown size={15} className="gr-turn" aria-hidden="true" />
+        </button>
+        {open ? (
+          <div className="gr-fall-more" id={id}>
+            <p className="gr-fall-why">
+              <b>{sentence}</b>
+              {reason ? <> {reason.charAt(0).toUpperCase() + reason.slice(1)}.</> : null}
+            </p>
+            {data.stages.length && data.axis > 0 ? <Bars data={data} names={names} /> : null}
+            <Facts metadata={metadata} data={data} names={names} />
+          </div>
+        ) : null}
+      </div>
+    </div>
+  );
+}

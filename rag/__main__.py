@@ -1,0 +1,176 @@
+"""The command line: `python -m rag ask | search | check`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, get_args
+
+from rag.assistant import Assistant, build_assistant
+from rag.check import look_at
+from rag.errors import DocumentsError, RagError
+from rag.events import Answer, Answered, Escalated, Token, Waiting
+from rag.library import Library
+from rag.settings import Mode, Settings, load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run a command.
+
+    Returns:
+        The exit status: 0, or 1 if the work failed. Wrong usage exits with 2.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(**({"docs_dir": options.docs, "documents": []} if options.docs else {}))
+        return int(asyncio.run(options.run(options, settings)))
+    except RagError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rag", description="Ask your own documents, from the terminal.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    ask = commands.add_parser("ask", help="answer a question")
+    ask.add_argument("question", metavar="QUESTION", help="in plain text, in quotes")
+    ask.add_argument("--mode", choices=get_args(Mode), help="which models may answer (default: RAG_MODE)")
+    ask.set_defaults(run=_ask)
+
+    search = commands.add_parser("search", help="show the chunks that match a query")
+    search.add_argument("query", metavar="QUERY", help="in plain text, in quotes")
+    search.add_argument("-k", type=_positive, help="the most chunks to show (default: RAG_K)")
+    search.set_defaults(run=_search)
+
+    check = commands.add_parser("check", help="look at endpoints, models, documents and versions")
+    check.set_defaults(run=_check)
+
+    for command in (ask, search, check):
+        command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
+        command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, was: {text}")
+    return int(text)
+
+
+async def _ask(options: argparse.Namespace, settings: Settings) -> int:
+    assistant = build_assistant(settings)
+    try:
+        await assistant.start()
+        for fault in assistant.faults:
+            print(fault, file=sys.stderr)
+        answer = await (_quietly if options.json else _aloud)(assistant, options.question, options.mode)
+    finally:
+        await assistant.stop()
+    if options.json:
+        _print_json({"answer": answer.text, **answer.to_metadata()})
+    return 0 if answer.status == "complete" else 1
+
+
+async def _quietly(assistant: Assistant, question: str, mode: Mode | None) -> Answer:
+    async with aclosing(assistant.ask(question, mode=mode)) as events:
+        async for event in events:
+            if isinstance(event, Answered):
+                return event.answer
+    raise AssertionError("an answer ends every question")
+
+
+async def _aloud(assistant: Assistant, question: str, mode: Mode | None) -> Answer:
+    """The draft streams to standard error; standard output gets the answer alone."""
+    async with aclosing(assistant.ask(question, mode=mode)) as events:
+        async for event in events:
+            match event:
+                case Waiting(text=text):
+                    print(text, file=sys.stderr)
+                case Token(text=text):
+                    print(text, end="", file=sys.stderr, flush=True)
+                case Escalated(reason=reason):
+                    print(f"\n{reason}: asking the large model", file=sys.stderr)
+                case Answered(answer=answer):
+                    print(file=sys.stderr)
+                    _print_answer(answer)
+                    return answer
+    raise AssertionError("an answer ends every question")
+
+
+def _print_answer(answer: Answer) -> None:
+    print(answer.text)
+    for citation in answer.citations:
+        chunk = citation.evidence.chunk
+        print(f"[{citation.number}] {' › '.join((chunk.document, *chunk.heading))}")
+    timings = answer.timings
+    ttft = "–" if timings.ttft_s is None else f"{timings.ttft_s * 1000:.0f} ms"
+    reason = f" ({answer.reason})" if answer.reason else ""
+    print(
+        f"{answer.route}{reason} · {answer.model or 'no model'} · first text {ttft}, "
+        f"all {timings.total_s * 1000:.0f} ms",
+        file=sys.stderr,
+    )
+
+
+async def _search(options: argparse.Namespace, settings: Settings) -> int:
+    library = Library(settings.docs_dir, inline=settings.documents, chunk_words=settings.chunk_words)
+    await library.refresh()
+    if library.shelf.fault:
+        raise DocumentsError(library.shelf.fault)
+    hits = library.search(options.query, k=options.k or settings.k)
+    if options.json:
+        _print_json(
+            [
+                {
+                    "document": hit.chunk.document,
+                    "heading": " › ".join(hit.chunk.heading),
+                    "start": hit.chunk.start,
+                    "end": hit.chunk.end,
+                    "score": round(hit.score, 4),
+                    "text": hit.chunk.text,
+                }
+                for hit in hits
+            ]
+        )
+        return 0
+    for hit in hits:
+        print(f"{hit.score:7.2f}  {' › '.join((hit.chunk.document, *hit.chunk.heading))}")
+        print(f"         {' '.join(hit.chunk.text.split())[:160]}")
+    if not hits:
+        print("No document shares a word with the query.", file=sys.stderr)
+    return 0
+
+
+async def _check(options: argparse.Namespace, settings: Settings) -> int:
+    assistant = build_assistant(settings)
+    try:
+        await assistant.start()
+        findings = await look_at(assistant)
+    finally:
+        await assistant.stop()
+    healthy = all(finding.state != "fault" for finding in findings)
+    if options.json:
+        _print_json({"ok": healthy, "findings": [finding.to_json() for finding in findings]})
+    else:
+        marks = {"ok": "✓", "missing": "–", "fault": "✗"}
+        for finding in findings:
+            print(f"{marks[finding.state]} {finding.name}: {finding.text}")
+    return 0 if healthy else 1
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""The one place where the parts meet: a question goes in, typed events come out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from rag.backends.base import Backend, Usage
+from rag.backends.choose import Models, choose_models
+from rag.errors import DocumentsError, ModelError, QuestionError
+from rag.events import Answer, Answered, Cost, Escalated, Event, Retrieved, Token, Waiting
+from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
+from rag.library import Library
+from rag.prompts import Turn, build_messages
+from rag.router import HybridRouter, Routed, Task
+from rag.settings import Mode, Settings
+from rag.text import words
+from rag.timings import Stopwatch
+from rag.waitlist import Waitlist
+
+log = logging.getLogger(__name__)
+
+_PAST_ANSWER_WORDS = 60
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """
+    What a reader may turn for each question.
+
+    Attributes:
+        k: how many chunks are searched for evidence; at least 1.
+        evidence_tokens: the budget for evidence in the prompt, in estimated tokens.
+        temperature: of the models.
+        min_draft_words, min_confidence: the thresholds below which a draft is not kept.
+    """
+
+    k: int = 4
+    evidence_tokens: int = 120
+    temperature: float = 0.0
+    min_draft_words: int = 3
+    min_confidence: float = 0.60
+
+
+class Assistant:
+    """
+    Answers questions from the library with the router's models.
+
+    Args:
+        library: the documents.
+        settings: limits, prices and defaults.
+        models: the models to use; None: find them at `start`, as the settings say.
+
+    Attributes:
+        knobs: the defaults for each question.
+        models: None until they are found.
+        faults: what was found wrong at start, in words fit for the page.
+    """
+
+    def __init__(self, library: Library, settings: Settings, *, models: Models | None = None) -> None:
+        self.library = library
+        self.settings = settings
+        self.models = models
+        self.faults: list[str] = []
+        self.knobs = Knobs(
+            settings.k,
+            settings.evidence_tokens,
+            settings.temperature,
+            settings.min_draft_words,
+            settings.min_confidence,
+        )
+        self._waitlist = Waitlist(settings.slots, limit=settings.queue_limit)
+        self._router: HybridRouter | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the documents and load the SLM, side by side. Faults are noted, not raised: the chat opens anyway."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def stop(self) -> None:
+        """End what `start` began and free the models."""
+        if self._starting:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        for backend in self._backends():
+            await backend.stop()
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        history: Sequence[Turn] = (),
+        mode: Mode | None = None,
+        knobs: Knobs | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """
+        Answer a question.
+
+        Args:
+            question: in plain text.
+            history: earlier turns of the conversation, oldest first.
+            mode: which models may answer; None: as the settings say.
+            knobs: other values than the default ones.
+
+        Yields:
+            `Waiting` while nothing can happen, then `Retrieved`, `Token`s, at most one `Escalated` and more
+            `Token`s, and exactly one `Answered`. Closing the iterator stops the model.
+
+        Raises:
+            QuestionError: the question is empty or too long.
+            Busy: too many questions are waiting.
+            DocumentsError: there are no documents.
+            ModelError: no model can answer, and there is nothing to quote either.
+        """
+        watch = Stopwatch()
+        question = self._checked(question)
+        async with aclosing(self._wait(watch)) as waiting:
+            async for event in waiting:
+                yield event
+        try:
+            async with aclosing(
+                self._answer(question, history, mode or self.settings.mode, knobs or self.knobs, watch)
+            ) as events:
+                async for answered in events:
+                    yield answered
+        finally:
+            self._waitlist.leave()
+
+    async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
+        if self._starting is None or not self._starting.done():
+            yield Waiting("model", "Starting: reading the documents and loading the model …")
+            await self.start()
+            watch.lap("load")
+        waited = False
+        async with aclosing(self._waitlist.wait()) as places:
+            async for place in places:
+                waited = True
+                yield Waiting("queue", f"All slots are busy. Your place in the queue: {place}")
+        if waited:
+            watch.lap("queue")
+
+    async def _answer(
+        self, question: str, history: Sequence[Turn], mode: Mode, knobs: Knobs, watch: Stopwatch
+    ) -> AsyncGenerator[Event, None]:
+        library = self.library
+        if not library.shelf.documents:
+            await library.refresh()
+        if not library.shelf.documents:
+            raise DocumentsError(library.shelf.fault or "There are no documents.")
+        hits = await asyncio.to_thread(library.search, question, k=knobs.k)
+        watch.lap("search")
+        evidence = await asyncio.to_thread(
+            gather, question, hits, tokens=knobs.evidence_tokens, weight=library.weight
+        )
+        share = coverage(question, evidence, weight=library.weight)
+        watch.lap("evidence")
+        yield Retrieved(tuple(hits), evidence)
+        if not evidence or share < self.settings.min_coverage:
+            yield Answered(self._abstention(question, evidence, share, watch))
+            return
+        if self._router is None:
+            raise ModelError(self.faults[0] if self.faults else "No model is ready.")
+        messages = build_messages(question, evidence, self._recent(history))
+        watch.lap("prompt")
+        task = Task(
+            question,
+            evidence,
+            messages,
+            mode,
+            knobs.temperature,
+            knobs.min_draft_words,
+            knobs.min_confidence,
+            watch,
+        )
+        async with aclosing(self._router.answer(task)) as routed:
+            async for event in routed:
+                if isinstance(event, Routed):
+                    yield Answered(await self._finished(event, task))
+                else:
+                    yield event
+
+    async def _finished(self, routed: Routed, task: Task) -> Answer:
+        asked_llm = self._router is not None and routed.route in ("llm", "escalated", "refined")
+        if routed.route == "quoted":
+            cited = _quotation(task.evidence)
+        else:
+            cited = await asyncio.to_thread(cite, routed.final.text, task.evidence)
+        task.watch.lap("llm_judge" if asked_llm else "judge")
+        draft = routed.draft
+        replaced = draft if draft is not None and draft is not routed.final and draft.text else None
+        usage_slm = draft.usage if draft else None
+        usage_llm = routed.final.usage if routed.final is not draft else None
+        return Answer(
+            text=cited.text,
+            model="" if routed.route == "quoted" else routed.final.model,
+            route=routed.route,
+            status=routed.status,
+            reason=routed.reason,
+            confidence=draft.confidence if draft else None,
+            citations=cited.citations,
+            unsupported=cited.unsupported,
+            usage_slm=usage_slm,
+            usage_llm=usage_llm,
+            timings=task.watch.timings(),
+            cost=self._cost(usage_slm, usage_llm),
+            draft=replaced.text if replaced else None,
+            draft_model=replaced.model if replaced else "",
+        )
+
+    def _abstention(
+        self, question: str, evidence: Sequence[Evidence], share: float, watch: Stopwatch
+    ) -> Answer:
+        if not words(question):
+            why = "the question has no word to search for"
+        elif not evidence:
+            why = "no document shares a word with the question"
+        else:
+            why = f"weak evidence: {share:.2f} < {self.settings.min_coverage:.2f} of the question's words"
+        names = [f"`{name}`" for name in self.library.nearest(question)]
+        text = f"The documents do not say. The nearest ones are: {', '.join(names)}."
+        watch.saw_text()
+        watch.lap("judge")
+        return Answer(
+            text=text,
+            model="",
+            route="abstained",
+            status="complete",
+            reason=why,
+            confidence=None,
+            citations=(),
+            unsupported=0,
+            usage_slm=None,
+            usage_llm=None,
+            timings=watch.timings(),
+            cost=Cost(cloud_equivalent=0.0),
+        )
+
+    def _checked(self, question: str) -> str:
+        question = question.strip()
+        limit = self.settings.max_question_chars
+        if not question:
+            raise QuestionError("The question is empty. Please type one.")
+        if len(question) > limit:
+            raise QuestionError(
+                f"The question has {len(question):,} characters; the limit is {limit:,} "
+                "(RAG_MAX_QUESTION_CHARS). Please shorten it."
+            )
+        return question
+
+    def _recent(self, history: Sequence[Turn]) -> list[Turn]:
+        recent = history[len(history) - self.settings.history_turns :] if self.settings.history_turns else ()
+        return [
+            replace(turn, answer=" ".join(turn.answer.split()[:_PAST_ANSWER_WORDS])) for turn in recent
+        ]
+
+    def _cost(self, *usages: Usage | None) -> Cost:
+        price_in, price_out = self.settings.cloud_price_in, self.settings.cloud_price_out
+        counted = [usage for usage in usages if usage]
+        if not counted or price_in is None or price_out is None:
+            return Cost()
+        dollars = sum(usage.prompt * price_in + usage.completion * price_out for usage in counted) / 1e6
+        return Cost(cloud_equivalent=round(dollars, 8))
+
+    async def _start(self) -> None:
+        await asyncio.gather(self._load_documents(), self._load_models())
+
+    async def _load_documents(self) -> None:
+        await self.library.refresh()
+        if self.library.shelf.fault:
+            self.faults.append(self.library.shelf.fault)
+
+    async def _load_models(self) -> None:
+        try:
+            self.models = self.models or await choose_models(self.settings)
+            self.faults += self.models.faults
+            self._router = HybridRouter(
+                self.models.slm,
+                self.models.llm,
+                slm_max_tokens=self.settings.slm_max_tokens,
+                llm_max_tokens=self.settings.llm_max_tokens,
+                refine_over_chars=self.settings.refine_over_chars,
+                refine_topics=self.settings.refine_topics,
+            )
+            if not self.models.slm.ready:
+                await self.models.slm.start()
+        except ModelError as error:
+            log.warning("%s", error)
+            self.faults.append(str(error))
+
+    def _backends(self) -> list[Backend]:
+        if self.models is None:
+            return []
+        return [backend for backend in (self.models.slm, self.models.llm) if backend]
+
+
+def build_assistant(settings: Settings, *, models: Models | None = None) -> Assistant:
+    """Put an assistant together from settings; `start` it before the first question, `stop` it after the last."""
+    library = Library(settings.docs_dir, inline=settings.documents, chunk_words=settings.chunk_words)
+    return Assistant(library, settings, models=models)
+
+
+def _quotation(evidence: Sequence[Evidence]) -> Cited:
+    cited = quote(evidence)
+    return replace(cited, text=f"**The documents say:**\n\n{cited.text}")

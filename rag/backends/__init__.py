@@ -1,0 +1,1 @@
+"""What generates: one protocol, and an implementation for each kind of model server."""

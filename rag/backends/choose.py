@@ -1,0 +1,119 @@
+"""Which models answer: the ladder from the settings down to the embedded model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.backends.base import Backend
+from rag.backends.embedded import Embedded, find_embedded_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
+from rag.errors import ModelError
+from rag.settings import Settings
+
+FOUNDRY_PORT_URL = "http://127.0.0.1:5273/v1"
+_PROBE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Models:
+    """
+    The models of one run.
+
+    Attributes:
+        slm: drafts.
+        llm: answers what the SLM cannot; None if there is none.
+        no_llm: why there is no LLM and how to get one, in words; empty if there is one.
+        faults: what is wrong with the servers that were configured, in words.
+    """
+
+    slm: Backend
+    llm: Backend | None
+    no_llm: str = ""
+    faults: tuple[str, ...] = ()
+
+
+async def choose_models(settings: Settings) -> Models:
+    """
+    Find the SLM and the LLM.
+
+    The SLM: a URL or file in the settings, `FOUNDRY_LOCAL_ENDPOINT`, a service on Foundry Local's port, else the
+    embedded model. The LLM: a URL or file in the settings, else the SLM's server if it lists it, else none.
+    A configured server that does not answer is kept, with a fault: it may come up later.
+
+    Raises:
+        ModelUnavailable: nothing is configured and the embedded model is not installed.
+    """
+    faults: list[str] = []
+    slm = await _choose_slm(settings, faults)
+    if settings.llm_url:
+        large = _server(settings, settings.llm_url, "llm")
+        await _greet(large, faults)
+        return Models(slm, large, faults=tuple(faults))
+    if settings.llm_gguf:
+        idle = settings.llm_idle_s
+        path = settings.llm_gguf
+        file = Embedded(path, threads=settings.threads, role="LLM", deadlines=_deadlines(settings), idle_s=idle)
+        return Models(slm, file, faults=tuple(faults))
+    if isinstance(slm, OpenAICompatible) and not faults:
+        listed = resolve_model(settings.llm_model, await slm.list_models(), only_one_will_do=False)
+        if listed:
+            key = settings.slm_api_key.get_secret_value()
+            same = OpenAICompatible(
+                slm.url, listed, api_key=key, role="LLM", deadlines=_deadlines(settings), where=slm.where
+            )
+            return Models(slm, same)
+    why = f"There is no large model: set RAG_LLM_URL to a server that has {settings.llm_model}, or RAG_LLM_GGUF."
+    return Models(slm, None, why, tuple(faults))
+
+
+async def _choose_slm(settings: Settings, faults: list[str]) -> Backend:
+    if settings.slm_gguf:
+        return _embedded(settings, settings.slm_gguf)
+    url = settings.slm_url or settings.foundry_local_endpoint
+    if url:
+        where = f"Foundry Local ({url})" if not settings.slm_url else None
+        small = _server(settings, url, "slm", where)
+        await _greet(small, faults)
+        return small
+    quick = Deadlines(connect_s=_PROBE_S)
+    probe = OpenAICompatible(FOUNDRY_PORT_URL, settings.slm_model, deadlines=quick, retry_backoff_s=None)
+    try:
+        await probe.list_models()
+    except ModelError:
+        return _embedded(settings, find_embedded_model())
+    finally:
+        await probe.stop()
+    small = _server(settings, FOUNDRY_PORT_URL, "slm", f"Foundry Local ({FOUNDRY_PORT_URL})")
+    await _greet(small, faults)
+    return small
+
+
+async def _greet(backend: OpenAICompatible, faults: list[str]) -> None:
+    try:
+        await backend.start()
+    except ModelError as error:
+        faults.append(str(error))
+
+
+def _embedded(settings: Settings, path: Path) -> Embedded:
+    return Embedded(
+        path, slots=settings.slots, threads=settings.threads, role="SLM", deadlines=_deadlines(settings)
+    )
+
+
+def _server(settings: Settings, url: str, role: str, where: str | None = None) -> OpenAICompatible:
+    key = settings.llm_api_key if role == "llm" else settings.slm_api_key
+    return OpenAICompatible(
+        url,
+        settings.llm_model if role == "llm" else settings.slm_model,
+        api_key=key.get_secret_value(),
+        role=role.upper(),
+        deadlines=_deadlines(settings),
+        retry_backoff_s=settings.retry_backoff if settings.retry_on_fail else None,
+        where=where,
+    )
+
+
+def _deadlines(settings: Settings) -> Deadlines:
+    return Deadlines(settings.connect_s, settings.first_text_s, settings.between_texts_s)

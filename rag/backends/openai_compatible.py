@@ -1,0 +1,313 @@
+"""Any server that speaks OpenAI's chat completions: Foundry Local, llama.cpp, vLLM, Ollama, LM Studio, a cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from openai import AsyncOpenAI, AsyncStream
+from openai.types.chat import ChatCompletionChunk
+
+from rag.backends.base import Done, Opened, Piece, Text, Usage
+from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
+from rag.prompts import Message
+
+log = logging.getLogger(__name__)
+
+# No model sends this much in one piece or one answer; a server that does is broken or hostile.
+_MAX_PIECE_CHARS = 64_000
+_MAX_ANSWER_CHARS = 1_000_000
+_LIST_MODELS_S = 3.0
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """
+    How long a server may take, in seconds. They count text: keep-alives do not extend them.
+
+    Attributes:
+        connect_s: to accept the connection.
+        first_text_s: from the request to the first text.
+        between_texts_s: from one text to the next.
+    """
+
+    connect_s: float = 2.0
+    first_text_s: float = 120.0
+    between_texts_s: float = 15.0
+
+
+class OpenAICompatible:
+    """
+    A model behind a URL.
+
+    Args:
+        url: the server's address; `/v1` is added where it is missing.
+        model: the model's name; a server that knows it under a longer id, or knows only one model, is followed.
+        api_key: sent as a bearer token; never logged.
+        role: `SLM` or `LLM`, to name the right settings in messages.
+        deadlines: how long to wait.
+        retry_backoff_s: the pause before the one retry of an overloaded server; None: no retry.
+        where: where it runs, if there is a better name for it than the URL.
+        transport: what carries the requests, in tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str = "none",
+        role: str = "SLM",
+        deadlines: Deadlines | None = None,
+        retry_backoff_s: float | None = 0.5,
+        where: str | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = normalise_url(url)
+        self.label = model
+        self.where = where or self.url
+        self._wanted = model
+        self._role = role
+        self._deadlines = deadlines or Deadlines()
+        self._retry_backoff_s = retry_backoff_s
+        self._asks_logprobs = True
+        # A proxy has no business between us and our own machine, and a redirect would post the prompt elsewhere.
+        # Kept connections are dropped by llama.cpp when it likes; on loopback a new one costs next to nothing.
+        loopback = is_loopback(self.url)
+        http = httpx2.AsyncClient(
+            trust_env=not loopback,
+            follow_redirects=False,
+            limits=httpx2.Limits(max_keepalive_connections=0 if loopback else 20),
+            timeout=httpx2.Timeout(None, connect=self._deadlines.connect_s),
+            transport=transport,
+        )
+        self._client = AsyncOpenAI(base_url=self.url, api_key=api_key or "none", max_retries=0, http_client=http)
+
+    @property
+    def ready(self) -> bool:
+        """Always: loading is the server's affair."""
+        return True
+
+    async def start(self) -> None:
+        """Learn under which name the server knows the model. Raises `ModelError` if nobody answers."""
+        self.label = resolve_model(self._wanted, await self.list_models()) or self._wanted
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def list_models(self) -> list[str]:
+        """The ids of the models that the server lists. Raises `ModelError`."""
+        try:
+            async with asyncio.timeout(_LIST_MODELS_S + self._deadlines.connect_s):
+                page = await self._client.models.list()
+            return [model.id for model in page.data or []]
+        except ModelError:
+            raise
+        except Exception as error:
+            raise self._translated(error) from error
+
+    async def stream(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float
+    ) -> AsyncGenerator[Piece, None]:
+        """Generate an answer, as the protocol says; the request is tried at most twice, never after a text."""
+        deadline = asyncio.get_running_loop().time() + self._deadlines.first_text_s
+        response = await self._open(messages, max_tokens, temperature, deadline)
+        try:
+            yield Opened()
+            async with aclosing(self._pieces(response, deadline)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            # Leaving the loop is not enough: the server would go on generating until the socket is collected.
+            await response.close()
+
+    async def _open(
+        self, messages: Sequence[Message], max_tokens: int, temperature: float, deadline: float
+    ) -> AsyncStream[ChatCompletionChunk]:
+        retries = 0 if self._retry_backoff_s is None else 1
+        while True:
+            try:
+                return await self._request(messages, max_tokens, temperature, deadline)
+            except openai.APIStatusError as error:
+                if error.status_code == 400 and self._asks_logprobs and "logprob" in str(error.message).lower():
+                    self._asks_logprobs = False
+                    continue
+                if error.status_code == 404 and await self._found_other_name():
+                    continue
+                if retries and (error.status_code == 429 or error.status_code >= 500):
+                    retries -= 1
+                    await asyncio.sleep(self._pause(error))
+                    continue
+                raise self._translated(error) from error
+            except openai.APIConnectionError as error:
+                # The server closed a kept connection just as we took it: it never saw the request.
+                if retries and isinstance(error.__cause__, httpx2.RemoteProtocolError):
+                    retries -= 1
+                    continue
+                raise self._translated(error) from error
+            except Exception as error:
+                raise self._translated(error) from error
+
+    async def _request(
+        self, messages: Sequence[Message], max_tokens: int, temperature: float, deadline: float
+    ) -> AsyncStream[ChatCompletionChunk]:
+        logprobs: dict[str, Any] = {"logprobs": True, "top_logprobs": 1} if self._asks_logprobs else {}
+        async with asyncio.timeout_at(deadline):
+            return await self._client.chat.completions.create(
+                model=self.label,
+                messages=list(messages),  # type: ignore[arg-type]
+                max_tokens=max_tokens,
+                temperature=temperature,
+                stream=True,
+                stream_options={"include_usage": True},
+                **logprobs,
+            )
+
+    async def _pieces(
+        self, response: AsyncStream[ChatCompletionChunk], deadline: float
+    ) -> AsyncGenerator[Piece, None]:
+        finish, model, usage, size = "", self.label, None, 0
+        chunks = aiter(response)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                model = chunk.model or model
+                if chunk.usage:
+                    usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+                choice = chunk.choices[0] if chunk.choices else None
+                text = (choice.delta.content if choice else None) or ""
+                logprobs = _logprobs(choice) if text else None
+                finish = (choice.finish_reason if choice else None) or finish
+            except Exception as error:
+                raise self._translated(error, begun=size > 0) from error
+            if not text:
+                continue
+            size += len(text)
+            if len(text) > _MAX_PIECE_CHARS or size > _MAX_ANSWER_CHARS:
+                raise ModelBroke(f"{self._name()} sent far too much text at once; the answer was cut off.")
+            deadline = loop.time() + self._deadlines.between_texts_s
+            yield Text(text, logprobs)
+        if not finish:
+            what = "stopped in mid-answer" if size else "sent no answer (is it a model server at all?)"
+            raise ModelBroke(f"{self._name()} {what}. {self._remedy()}")
+        yield Done(finish, model, usage)
+
+    async def _found_other_name(self) -> bool:
+        try:
+            found = resolve_model(self._wanted, await self.list_models())
+        except ModelError:
+            return False
+        if found is None or found == self.label:
+            return False
+        self.label = found
+        return True
+
+    def _pause(self, error: openai.APIStatusError) -> float:
+        asked = error.response.headers.get("retry-after", "")
+        if asked.isdigit() and int(asked) <= 5:
+            return float(asked)
+        return (self._retry_backoff_s or 0.0) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+
+    def _name(self) -> str:
+        return f"The model server at {self.where}"
+
+    def _remedy(self) -> str:
+        return f"Look at its log, or set RAG_{self._role}_URL to another server."
+
+    def _translated(self, error: Exception, *, begun: bool = False) -> ModelError:
+        if isinstance(error, openai.APIStatusError):
+            return self._refused(error)
+        if isinstance(error, openai.APITimeoutError | openai.APIConnectionError) and not begun:
+            cause = error.__cause__
+            if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout) or cause is None:
+                return ModelUnavailable(f"No model server at {self.where}. Start it, or set RAG_{self._role}_URL.")
+        if isinstance(error, TimeoutError):
+            waited = self._deadlines.between_texts_s if begun else self._deadlines.first_text_s
+            what = "went silent in mid-answer" if begun else "sent nothing"
+            return ModelBroke(f"{self._name()} {what} for {waited:g} s. {self._remedy()}")
+        log.info("model server %s: %s: %s", self.url, type(error).__name__, str(error)[:200])
+        what = "broke off in mid-answer" if begun else "did not send an answer that can be read"
+        return ModelBroke(f"{self._name()} {what}. {self._remedy()}")
+
+    def _refused(self, error: openai.APIStatusError) -> ModelRefused:
+        status = error.status_code
+        if status in (401, 403):
+            message = f"{self._name()} refused the key ({status}). Set RAG_{self._role}_API_KEY."
+        elif status == 404:
+            message = (
+                f"{self._name()} does not know {self.label!r} (404). Set RAG_{self._role}_MODEL to one that it lists."
+            )
+        elif status == 429:
+            message = f"{self._name()} has too much to do (429). Please ask again in a minute."
+        elif 300 <= status < 400:
+            message = f"{self._name()} points elsewhere ({status}). Set RAG_{self._role}_URL to where it really is."
+        elif status >= 500:
+            message = f"{self._name()} failed ({status}). {self._remedy()}"
+        else:
+            message = f"{self._name()} refused the question ({status}): {_first_sentence(error)}"
+        return ModelRefused(message, status=status)
+
+
+def normalise_url(url: str) -> str:
+    """
+    The base URL that the client needs.
+
+    >>> normalise_url("http://localhost:5273/"), normalise_url("http://localhost:5273/v1")
+    ('http://localhost:5273/v1', 'http://localhost:5273/v1')
+    """
+    trimmed = url.strip().rstrip("/")
+    return trimmed if trimmed.endswith("/v1") else f"{trimmed}/v1"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this very machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def resolve_model(wanted: str, listed: Sequence[str], *, only_one_will_do: bool = True) -> str | None:
+    """
+    The id under which a server knows a model.
+
+    Args:
+        wanted: a name or alias, such as `phi-4-mini`.
+        listed: the ids that the server lists.
+        only_one_will_do: take a server's only model, whatever its name.
+
+    >>> resolve_model("phi-4-mini", ["Phi-4-mini-instruct-generic-cpu:5", "qwen2.5-0.5b"])
+    'Phi-4-mini-instruct-generic-cpu:5'
+    """
+    if wanted in listed:
+        return wanted
+    for model in listed:
+        if model.casefold().rsplit("/", 1)[-1].startswith(wanted.casefold()):
+            return model
+    return listed[0] if only_one_will_do and len(listed) == 1 else None
+
+
+def _logprobs(choice: Any) -> tuple[float, ...] | None:
+    content = choice.logprobs.content if choice.logprobs else None
+    return tuple(float(token.logprob) for token in content) if content else None
+
+
+def _first_sentence(error: openai.APIStatusError) -> str:
+    body = error.body
+    inner = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(inner or error.message).split())[:200]

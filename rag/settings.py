@@ -1,0 +1,175 @@
+"""Every knob, in one place: read from the environment and from `.env`, checked at start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag.errors import SettingsError
+
+Mode = Literal["hybrid", "slm", "llm", "refine"]
+
+# A line `RAG_SLM_URL=` in .env means 'not set', not 'the empty URL'.
+_Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+_Path = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+
+
+def _workshop(name: str, workshop_name: str) -> AliasChoices:
+    return AliasChoices(f"RAG_{name.upper()}", workshop_name, name)
+
+
+class Settings(BaseSettings):
+    """
+    The settings of one run. Each is the environment variable `RAG_` plus its name in capitals.
+
+    Raises:
+        pydantic.ValidationError: a value is out of range; `load_settings` turns it into a sentence.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="RAG_", env_file=".env", extra="ignore", validate_default=False, hide_input_in_errors=True
+    )
+
+    # --- Documents and retrieval -------------------------------------------------------------------------
+    docs_dir: Path = Field(Path("docs"), description="The folder with the documents, read with its subfolders.")
+    documents: list[str] = Field([], description="Documents given inline, as a JSON list of texts; used instead of the folder.")
+    chunk_words: int = Field(160, ge=20, le=2000, description="The size of a chunk, in words.")
+    k: int = Field(4, ge=1, le=50, description="How many chunks are searched for evidence.")
+    evidence_tokens: int = Field(120, ge=20, le=8000, description="The budget for evidence in the prompt, in estimated tokens.")
+    min_coverage: float = Field(0.25, ge=0, le=1, description="Below this share of the question's words found in the evidence, the documents are said not to answer; 0 to 1.")
+    history_turns: int = Field(2, ge=0, le=20, description="How many earlier questions and answers go into the prompt.")
+
+    # --- The small language model (SLM) ------------------------------------------------------------------
+    slm_url: _Text = Field(None, description="An OpenAI-compatible server for the SLM, with or without /v1. Empty: look for Foundry Local, else use the embedded model.")
+    slm_gguf: _Path = Field(None, description="A .gguf file to run as the SLM inside this process.")
+    slm_model: str = Field("phi-4-mini", min_length=1, validation_alias=_workshop("slm_model", "SLM_ALIAS"), description="The name of the SLM on its server.")
+    slm_api_key: SecretStr = Field(SecretStr("none"), description="The key for the SLM's server; never shown or logged.")
+    slm_max_tokens: int = Field(160, ge=1, le=32_000, description="The longest draft, in tokens.")
+    foundry_local_endpoint: _Text = Field(None, validation_alias=_workshop("foundry_local_endpoint", "FOUNDRY_LOCAL_ENDPOINT"), description="A running Foundry Local service; used for the SLM where RAG_SLM_URL is not set.")
+
+    # --- The large language model (LLM) ------------------------------------------------------------------
+    llm_url: _Text = Field(None, description="An OpenAI-compatible server for the LLM. Empty: the SLM's server, if it lists the LLM.")
+    llm_gguf: _Path = Field(None, description="A .gguf file to run as the LLM inside this process, loaded on first need.")
+    llm_model: str = Field("gpt-oss-20b", min_length=1, validation_alias=_workshop("llm_model", "LLM_ALIAS"), description="The name of the LLM on its server.")
+    llm_api_key: SecretStr = Field(SecretStr("none"), description="The key for the LLM's server; never shown or logged.")
+    llm_max_tokens: int = Field(400, ge=1, le=32_000, description="The longest answer of the LLM, in tokens.")
+    llm_idle_s: float = Field(600, ge=1, description="After how many idle seconds an LLM in this process is unloaded.")
+
+    # --- Generation --------------------------------------------------------------------------------------
+    temperature: float = Field(0.0, ge=0, le=2, description="0 gives the same answer each time; the workshop used 0.3.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model in this process; 0: one for each core.")
+    slots: int = Field(2, ge=1, le=64, description="How many questions are answered at the same time.")
+    queue_limit: int = Field(20, ge=0, le=10_000, description="How many questions may wait for a slot; one more is refused.")
+
+    # --- The hybrid router -------------------------------------------------------------------------------
+    mode: Mode = Field("hybrid", description="hybrid, slm (local only), llm (large only) or refine.")
+    min_draft_words: int = Field(3, ge=0, le=1000, description="A draft with fewer words is escalated.")
+    min_confidence: float = Field(0.60, ge=0, le=1, description="A draft with a lower confidence is escalated; 0 to 1.")
+    refine_over_chars: int = Field(600, ge=0, description="In refine mode, a draft longer than this many characters is polished by the LLM.")
+    refine_topics: list[str] = Field([], description="In refine mode, a question matching one of these patterns (JSON list of regular expressions) is polished.")
+
+    # --- Servers that fail -------------------------------------------------------------------------------
+    connect_s: float = Field(2.0, gt=0, description="How long a server may take to accept a connection, in seconds.")
+    first_text_s: float = Field(120.0, gt=0, description="How long a server may take to send the first text, in seconds.")
+    between_texts_s: float = Field(15.0, gt=0, description="How long a server may pause between two texts, in seconds.")
+    retry_on_fail: bool = Field(True, validation_alias=_workshop("retry_on_fail", "RETRY_ON_FAIL"), description="Ask once more when an overloaded server fails before its first text.")
+    retry_backoff: float = Field(0.5, ge=0, le=30, validation_alias=_workshop("retry_backoff", "RETRY_BACKOFF"), description="How long to wait before that, in seconds.")
+
+    # --- The page ----------------------------------------------------------------------------------------
+    max_question_chars: int = Field(8000, ge=1, le=500_000, description="The longest question, in characters.")
+    grace_s: float = Field(15.0, ge=0, description="How long after a closed tab its answer is still generated, in seconds.")
+    cloud_price_in: float | None = Field(0.15, ge=0, description="A hypothetical cloud's price for a million prompt tokens, in USD; for comparison only.")
+    cloud_price_out: float | None = Field(0.60, ge=0, description="The same for a million completion tokens, in USD.")
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> Settings:
+        for role in ("slm", "llm"):
+            if getattr(self, f"{role}_url") and getattr(self, f"{role}_gguf"):
+                name = role.upper()
+                raise ValueError(f"RAG_{name}_URL and RAG_{name}_GGUF are both set. Keep one.")
+            path = getattr(self, f"{role}_gguf")
+            if path and not path.is_file():
+                raise ValueError(f"RAG_{role.upper()}_GGUF: no file {path}. Check the path.")
+        for url in ("slm_url", "llm_url", "foundry_local_endpoint"):
+            value = getattr(self, url)
+            if value and not value.startswith(("http://", "https://")):
+                raise ValueError(f"{env_name(url)} must begin with http:// or https://, was: {value}")
+        for pattern in self.refine_topics:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"RAG_REFINE_TOPICS: {pattern!r} is not a regular expression ({error}).") from error
+        return self
+
+
+def env_name(field: str) -> str:
+    """The environment variable of a setting, as users know it."""
+    return {"foundry_local_endpoint": "FOUNDRY_LOCAL_ENDPOINT"}.get(field, f"RAG_{field.upper()}")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """
+    Read the settings from the environment and `.env`; `overrides` win over both.
+
+    Raises:
+        SettingsError: a value is out of range, a `RAG_` name is unknown, or values contradict each other.
+    """
+    _refuse_unknown_names()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
+    except ValueError as error:  # pydantic-settings: a list that is not JSON
+        field = re.search(r'field "(\w+)"', str(error))
+        name = env_name(field[1]) if field else "A list setting"
+        raise SettingsError(f'{name} must be a JSON list, for example ["one", "two"].') from error
+
+
+def _refuse_unknown_names() -> None:
+    known = {env_name(field) for field in Settings.model_fields} | {"RAG_FOUNDRY_LOCAL_ENDPOINT"}
+    names = {*os.environ, *dotenv_values(".env", interpolate=False)}
+    for name in sorted(name for name in names if name.upper().startswith("RAG_")):
+        if name.upper() in known or name.upper() in _OURS_ELSEWHERE:
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " docs/settings.md lists all of them."
+        raise SettingsError(f"There is no setting {name}.{hint}")
+
+
+# Read by the tests and the browser, not by the product.
+_OURS_ELSEWHERE = {"RAG_CHROMIUM"}
+
+_SAYINGS = {
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be above {gt}",
+    "string_too_short": "must not be empty",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be 1 or 0",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def _sentence(detail: Any) -> str:
+    if not detail["loc"]:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    field = str(detail["loc"][0])
+    saying = _SAYINGS.get(detail["type"], str(detail["msg"]).lower())
+    value = _raw_value(field)
+    was = f", was: {value}" if value is not None and "api_key" not in field.lower() else ""
+    name = field if field.isupper() else env_name(field)
+    return f"{name} {saying.format(**detail.get('ctx', {}))}{was}"
+
+
+def _raw_value(field: str) -> str | None:
+    name = field if field.isupper() else env_name(field)
+    return os.environ.get(name) or dotenv_values(".env", interpolate=False).get(name)

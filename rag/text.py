@@ -1,0 +1,120 @@
+"""Words and sentences: the same for documents, questions and answers."""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+from functools import lru_cache
+
+import regex
+import Stemmer
+
+# \p{M}: combining marks belong to the word; without them most Indic scripts fall apart at their vowel signs.
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+
+# Function words only. Longer public lists also drop words that people ask about ("system", "information").
+STOP_WORDS = frozenset(
+    """
+    a about above after again against all am an and any are as at be because been before being below between
+    both but by can could did do does doing down during each few for from further had has have having he her
+    here hers herself him himself his how i if in into is it its itself just me more most my myself of off on
+    once only or other our ours ourselves out over own please same she should so some such than that the their
+    theirs them themselves then there these they this those through to too under until up us very was we were
+    what when where which while who whom whose why will with would you your yours yourself yourselves s t d ll
+    re ve m tell show give know
+    """.split()
+)
+
+_ABBREVIATIONS = frozenset(
+    "e.g i.e etc vs cf dr mr mrs ms prof st no nos fig al ca approx inc ltd jr sr vol pp ed est u.s u.k".split()
+)
+
+_SENTENCE_END = regex.compile(r"(?:[.!?…]+[\"'”’)\]*_`]*(?=\s)|[。！？।॥]+[”’」』]*)\s*")
+
+_stemmers = threading.local()
+
+
+def words(text: str) -> list[str]:
+    """
+    The searchable words of a text: Unicode words, case and compatibility forms folded, stemmed, no stop words.
+
+    A text of stop words alone has none, and neither has one of emoji. Identifiers are split at their
+    punctuation, so `FOUNDRY_LOCAL_ENDPOINT` is found by any of its parts.
+
+    >>> words("Where are the RUNNING routers?")
+    ['run', 'router']
+    >>> words("नेपाली भाषा")
+    ['नेपाली', 'भाषा']
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return [_stem(word) for word in _WORD.findall(folded) if word not in STOP_WORDS]
+
+
+def numbers(text: str) -> set[str]:
+    """
+    The numbers of a text, digits only, as they must agree between an answer and its source.
+
+    >>> sorted(numbers("1,024 tokens in 7.5 ms, gpt-oss-20b"))
+    ['1024', '20', '7.5']
+    """
+    return {found.replace(",", "").rstrip(".") for found in regex.findall(r"\d(?:[\d,.]*\d)?", text)}
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """
+    Where the sentences of one paragraph are.
+
+    Abbreviations and initials do not end a sentence; a text without any end is one sentence.
+
+    Returns:
+        Spans (start, end) in characters, without surrounding whitespace, in order.
+
+    >>> text = "It is slow, e.g. at start. Wait!"
+    >>> [text[start:end] for start, end in sentences(text)]
+    ['It is slow, e.g. at start.', 'Wait!']
+    """
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        if _is_abbreviation(text, end.start()):
+            continue
+        _add_stripped(spans, text, start, end.end())
+        start = end.end()
+    _add_stripped(spans, text, start, len(text))
+    return spans
+
+
+def estimate_tokens(text: str) -> int:
+    """
+    Roughly how many tokens a model will make of a text: a quarter of its Latin characters, half of the others.
+
+    A budget, not a count: the true number depends on the model and comes back with its usage.
+    """
+    latin = sum(character < "ʰ" for character in text)
+    return (latin + 3) // 4 + (len(text) - latin + 1) // 2
+
+
+@lru_cache(maxsize=100_000)
+def _stem(word: str) -> str:
+    # A Snowball stemmer keeps state between calls, so each thread has its own.
+    if not hasattr(_stemmers, "english"):
+        _stemmers.english = Stemmer.Stemmer("english")
+    stemmed: str = _stemmers.english.stemWord(word)
+    return stemmed
+
+
+def _is_abbreviation(text: str, dot: int) -> bool:
+    before = text[max(0, dot - 12) : dot].rsplit(None, 1)
+    if text[dot] != "." or not before:
+        return False
+    token = before[-1].lstrip("(\"'“[").casefold()
+    return token in _ABBREVIATIONS or (len(token) == 1 and token.isalpha() and token != "i")
+
+
+def _add_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    if start < end:
+        spans.append((start, end))

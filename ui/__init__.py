@@ -1,0 +1,1 @@
+"""What needs Chainlit besides the handlers."""

@@ -1,0 +1,111 @@
+"""What a reader can choose: the mode, the settings panel, the starters."""
+
+from __future__ import annotations
+
+from typing import Any, cast, get_args
+
+import chainlit as cl
+from chainlit.input_widget import Select, Slider
+
+from rag.assistant import Assistant, Knobs
+from rag.settings import Mode
+
+MODES: dict[Mode, tuple[str, str]] = {
+    "hybrid": ("Hybrid", "{slm} drafts every answer; a short or doubtful draft goes to {llm}."),
+    "slm": ("Local only", "Only {slm} answers; a doubtful draft is replaced by the documents' own words."),
+    "llm": ("Large only", "Every question goes to {llm}."),
+    "refine": ("Refine", "{slm} drafts; long drafts and flagged topics are polished by {llm}."),
+}
+
+_ICONS: dict[Mode, str] = {"hybrid": "hybrid", "slm": "local", "llm": "large", "refine": "refine"}
+
+STARTERS = [
+    ("How do I use my own documents?", "documents"),
+    ("When is a draft escalated to the large model?", "route"),
+    ("What does the waterfall under an answer show?", "timing"),
+    ("Does anything leave my machine?", "privacy"),
+]
+
+
+def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
+    """The modes as chat profiles, the configured one first, each saying which models it really means."""
+    models = assistant.models
+    slm = f"**{models.slm.label}** ({models.slm.where})" if models else "the small model (loading)"
+    llm = f"**{models.llm.label}** ({models.llm.where})" if models and models.llm else "the large model"
+    none = f" {models.no_llm}" if models and models.no_llm else ""
+    ordered = sorted(MODES, key=lambda mode: mode != assistant.settings.mode)
+    return [
+        cl.ChatProfile(
+            name=MODES[mode][0],
+            markdown_description=MODES[mode][1].format(slm=slm, llm=llm)
+            + (none if mode != "slm" else "")
+            + "".join(f"\n\n⚠ {fault}" for fault in assistant.faults),
+            icon=f"/public/icons/{_ICONS[mode]}.svg",
+            default=mode == assistant.settings.mode,
+            starters=starters(),
+        )
+        for mode in ordered
+    ]
+
+
+def starters() -> list[cl.Starter]:
+    """Questions about the default documents, as one would ask them at first."""
+    return [
+        cl.Starter(label=question, message=question, icon=f"/public/icons/starter-{icon}.svg")
+        for question, icon in STARTERS
+    ]
+
+
+def mode_of_profile(name: str | None) -> Mode | None:
+    """The mode behind a chat profile's name; None for an unknown one."""
+    return next((mode for mode, (label, _) in MODES.items() if label == name), None)
+
+
+def panel(knobs: Knobs, mode: Mode) -> cl.ChatSettings:
+    """The settings panel, showing these values."""
+    labels = {MODES[one][0]: one for one in get_args(Mode)}
+    return cl.ChatSettings(
+        [
+            Select(id="mode", label="Mode", items=labels, initial_value=mode),
+            Slider(
+                id="k", label="Chunks searched", initial=knobs.k, min=1, max=20, step=1,
+                description="How many chunks of the documents are searched for evidence.",
+            ),
+            Slider(
+                id="evidence_tokens", label="Evidence budget", initial=knobs.evidence_tokens, min=40, max=1000, step=20,
+                description="How much evidence goes into the prompt, in tokens. Less is faster.",
+            ),
+            Slider(
+                id="temperature", label="Temperature", initial=knobs.temperature, min=0, max=2, step=0.1,
+                description="0 gives the same answer each time.",
+            ),
+            Slider(
+                id="min_draft_words", label="Shortest draft", initial=knobs.min_draft_words, min=0, max=50, step=1,
+                description="A draft with fewer words is escalated.",
+            ),
+            Slider(
+                id="min_confidence", label="Least confidence", initial=knobs.min_confidence, min=0, max=1, step=0.05,
+                description="A draft below it is escalated, or replaced by a quotation.",
+            ),
+        ]
+    )  # fmt: skip
+
+
+def read_panel(values: dict[str, Any], default: Knobs) -> tuple[Knobs, Mode | None]:
+    """What the panel says, forced into range: the browser sends floats, and may send anything."""
+
+    def number(name: str, low: float, high: float) -> float:
+        value = values.get(name, getattr(default, name))
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            value = getattr(default, name)
+        return min(max(float(value), low), high)
+
+    knobs = Knobs(
+        k=round(number("k", 1, 50)),
+        evidence_tokens=round(number("evidence_tokens", 20, 8000)),
+        temperature=round(number("temperature", 0, 2), 2),
+        min_draft_words=round(number("min_draft_words", 0, 1000)),
+        min_confidence=round(number("min_confidence", 0, 1), 3),
+    )
+    mode = values.get("mode")
+    return knobs, cast(Mode, mode) if mode in MODES else None

@@ -1,0 +1,104 @@
+"""Keeps the page on this machine: nothing is fetched from elsewhere, and nobody elsewhere reaches the socket."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import chainlit.server as server
+from chainlit.config import config
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# 'unsafe-eval' is what Chainlit's custom elements need; 'unsafe-inline' its page.
+_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob: data:",
+        "connect-src 'self' ws: wss:",
+        "font-src 'self' data:",
+        "style-src 'self' 'unsafe-inline'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+    ]
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+# <link> tags that load from, or announce, another host; and the preview picture that link unfurlers would fetch.
+_REMOTE = re.compile(
+    r"<link\b[^>]*\bhref=\"https?://[^>]*>|<meta property=\"og:(?:image|url)\" content=\"https?://[^>]*>"
+)
+
+
+def harden() -> None:
+    """Attach all of it to Chainlit's own server; once, before it starts."""
+    _stay_offline()
+    server.app.add_middleware(SecurityHeaders)
+    _accept_own_origins_only()
+    _refuse_invalid_sessions()
+
+
+class SecurityHeaders:
+    """Adds the security headers to every HTTP response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and add the headers to its response."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def without_remote_links(page: str) -> str:
+    """
+    A page without the tags that would make a browser ask another host.
+
+    >>> without_remote_links('<link rel="stylesheet" href="https://cdn.example/x.css" /><link href="/own.css">')
+    '<link href="/own.css">'
+    """
+    return _REMOTE.sub("", page)
+
+
+def _stay_offline() -> None:
+    template = server.get_html_template
+    server.get_html_template = lambda root_path: without_remote_links(template(root_path))
+
+
+def _accept_own_origins_only() -> None:
+    # Chainlit's allow_origins does not cover the websocket, where engine.io has its own list.
+    port = config.run.port
+    own = {f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]", config.run.host)}
+    allowed = sorted(own | {origin for origin in config.project.allow_origins if origin != "*"})
+    server.sio.eio.cors_allowed_origins = allowed
+
+
+def _refuse_invalid_sessions() -> None:
+    connect = server.sio.handlers["/"]["connect"]
+
+    async def checked(sid: str, environ: dict[str, Any], auth: Any) -> Any:
+        try:
+            uuid.UUID(str(auth["sessionId"]))
+        except (TypeError, KeyError, ValueError):
+            raise ConnectionRefusedError("invalid session") from None
+        return await connect(sid, environ, auth)
+
+    server.sio.on("connect", checked)
+

@@ -1,0 +1,161 @@
+"""One answer on the page: draws the assistant's events into one message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import chainlit as cl
+
+from rag.errors import RagError
+from rag.events import Answer, Answered, Escalated, Event, Token, Waiting
+from rag.evidence import Citation
+from rag.library import Library
+from ui.streaming import TokenStream
+
+log = logging.getLogger(__name__)
+
+_AROUND_CHARS = 700
+
+
+class Reply:
+    """
+    Draws one answer.
+
+    Args:
+        library: where the surroundings of a cited sentence come from.
+        large_label: the name of the large model, to say who is being asked.
+    """
+
+    def __init__(self, library: Library, *, large_label: str = "the large model") -> None:
+        self._library = library
+        self._large_label = large_label
+        self._message = cl.Message(content="")
+        self._stream = TokenStream(self._message)
+        self._card: cl.CustomElement | None = None
+        self._draft_model = ""
+        self._shown = ""
+
+    async def draw(self, events: AsyncGenerator[Event, None], *, question: str) -> Answer | None:
+        """
+        Draw the events until the last one.
+
+        Returns:
+            The answer, or None if there was an error, which is then on the page in words.
+
+        Raises:
+            asyncio.CancelledError: after Stop, with what was there kept and marked.
+        """
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Answered):
+                        await self._finish(event.answer, question)
+                        return event.answer
+                    await self._draw(event)
+        except asyncio.CancelledError:
+            await self._mark("Stopped.", question)
+            raise
+        except RagError as error:
+            log.warning("error %s: %s: %s", code := new_error_id(), type(error).__name__, error)
+            await self._mark(f"{error}\n\nError id: `{code}`", question)
+        except Exception:
+            log.exception("error %s", code := new_error_id())
+            await self._mark(
+                "Something went wrong on our side. Your question is still here; please ask it again. The log of "
+                f"the chat has the details.\n\nError id: `{code}`",
+                question,
+            )
+        return None
+
+    async def _draw(self, event: Event) -> None:
+        match event:
+            case Waiting(text=text):
+                await self._stream.replace(f"*{text}*")
+            case Token(text=text, model=model):
+                self._draft_model = self._draft_model or model
+                self._shown += text
+                await self._stream.write(text)
+            case Escalated(reason=reason, draft=draft):
+                self._shown = ""
+                await self._stream.replace(f"*Asking {self._large_label} …*")
+                await self._send_card("escalated", reason, draft, self._draft_model, self._large_label)
+
+    async def _finish(self, answer: Answer, question: str) -> None:
+        await self._stream.flush()
+        message = self._message
+        message.content = answer.text
+        message.metadata = answer.to_metadata()
+        if answer.status == "partial":
+            message.content += f"\n\n*Not complete: {answer.reason}.*"
+            message.actions = [ask_again(question)]
+        await message.send()
+        kind = _card_kind(answer)
+        if kind:
+            await self._send_card(kind, answer.reason or "", answer.draft, answer.draft_model, answer.model)
+        if answer.citations or answer.unsupported:
+            sources = [self._source(one, answer) for one in answer.citations]
+            await self._send_element("Sources", {"sources": sources, "unsupported": answer.unsupported})
+        models = {"slm": answer.draft_model or answer.model, "llm": answer.model if answer.usage_llm else None}
+        await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
+
+    async def _mark(self, sentence: str, question: str) -> None:
+        await self._stream.flush()
+        message = self._message
+        message.content = f"{self._shown}\n\n*{sentence}*" if self._shown else sentence
+        message.metadata = {"status": "partial" if self._shown else "failed", "reason": sentence}
+        message.actions = [ask_again(question)]
+        await message.send()
+
+    async def _send_card(
+        self, kind: str, reason: str, draft: str | None, draft_model: str, model: str
+    ) -> None:
+        props = {"kind": kind, "reason": reason, "draft": draft, "draft_model": draft_model, "model": model}
+        if self._card:
+            self._card.props = props
+            await self._card.update()
+        else:
+            self._card = await self._send_element("EscalationCard", props)
+
+    async def _send_element(self, name: str, props: dict[str, Any]) -> cl.CustomElement:
+        element = cl.CustomElement(name=name, props=props, display="inline")
+        await element.send(for_id=self._message.id)
+        return element
+
+    def _source(self, citation: Citation, answer: Answer) -> dict[str, Any]:
+        evidence = citation.evidence
+        document = self._library.shelf.documents.get(evidence.chunk.document)
+        text = document.text if document else ""
+        if text[evidence.start : evidence.end] != evidence.quote:
+            text = evidence.chunk.text
+            start = text.find(evidence.quote)
+        else:
+            start = evidence.start
+        end = start + len(evidence.quote)
+        source: dict[str, Any] = answer.to_metadata()["sources"][citation.number - 1]
+        return source | {
+            "before": text[max(0, start - _AROUND_CHARS) : start],
+            "after": text[end : end + _AROUND_CHARS],
+        }
+
+
+def ask_again(question: str) -> cl.Action:
+    """A button that asks the same question once more."""
+    return cl.Action(name="ask_again", payload={"question": question}, label="Ask again", icon="rotate-cw")
+
+
+def new_error_id() -> str:
+    """A short code that stands on the page and in the log."""
+    return secrets.token_hex(4)
+
+
+def _card_kind(answer: Answer) -> str | None:
+    if answer.route in ("escalated", "quoted", "refined"):
+        return answer.route
+    if answer.route == "slm" and answer.reason and answer.status == "complete":
+        return "unchecked"
+    return None
