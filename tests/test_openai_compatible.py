@@ -1,0 +1,215 @@
+"""The client for servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from rag.backends.base import Done, Opened, Text, Usage
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, resolve_model
+from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
+from tests.conftest import events_of
+from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, model_server, models, status
+
+pytestmark = pytest.mark.anyio
+
+MESSAGES = [{"role": "user", "content": "Hello?"}]
+QUICK = Deadlines(connect_s=1, first_text_s=0.4, between_texts_s=0.4)
+
+
+async def pieces_of(*script: Step, deadlines: Deadlines = QUICK) -> tuple[list[Any], ModelError | None]:
+    """What a server's script comes out as, and the error it ends in."""
+    async with model_server(list(script)) as server:
+        backend = OpenAICompatible(server.url, "phi-4-mini", deadlines=deadlines, retry_backoff_s=None)
+        got: list[Any] = []
+        try:
+            async for piece in backend.stream(MESSAGES, max_tokens=9, temperature=0.0):
+                got.append(piece)
+        except ModelError as error:
+            return got, error
+        finally:
+            await backend.stop()
+    return got, None
+
+
+async def test_an_answer_arrives_piece_by_piece_with_its_log_probabilities_and_usage() -> None:
+    """Role-only chunks are no text; the model's name is the one the server reported."""
+    assert await pieces_of(*ANSWER) == (
+        [Opened(), Text("Hello", (-0.5,)), Text(" world", (-0.1,)), Done("stop", "served-model", Usage(7, 2))],
+        None,
+    )
+
+
+async def test_a_server_without_log_probabilities_gives_none() -> None:
+    """A null is not a certainty."""
+    got, _ = await pieces_of(HEAD, chunk("Hi"), chunk(finish="stop"), DONE)
+    assert got[1:] == [Text("Hi", None), Done("stop", "served-model", None)]
+
+
+async def test_reasoning_is_not_text() -> None:
+    """What a model thinks in another field never reaches the answer."""
+    thinking = chunk(choices=[{"index": 0, "delta": {"reasoning_content": "hmm"}, "finish_reason": None}])
+    got, _ = await pieces_of(HEAD, thinking, chunk("Hi"), chunk(finish="stop"), DONE)
+    assert [piece.text for piece in got if isinstance(piece, Text)] == ["Hi"]
+
+
+@pytest.mark.parametrize(
+    ("script", "said", "message"),
+    [
+        pytest.param([HEAD, chunk("Hi")], ["Hi"], "stopped in mid-answer", id="clean end without finish"),
+        pytest.param([HEAD], [], "sent no answer", id="empty 200"),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html>Welcome</html>"],
+            [], "sent no answer", id="HTML page",
+        ),
+        pytest.param([HEAD, chunk("Hi"), b"data: {bad json\n\n"], ["Hi"], "broke off in mid-answer", id="bad JSON"),
+        pytest.param([HEAD, chunk("Hi"), b"data: \xff\xfe\n\n"], ["Hi"], "broke off in mid-answer", id="bad UTF-8"),
+        pytest.param(
+            [HEAD, chunk("Hi"), b'data: {"error": {"message": "out of memory"}}\n\n'],
+            ["Hi"], "mid-answer", id="error object in the stream",
+        ),
+        pytest.param([HEAD, chunk("Hi"), 5.0], ["Hi"], "went silent in mid-answer for 0.4 s", id="stall"),
+        pytest.param([HEAD, 5.0], [], "sent nothing for 0.4 s", id="headers only"),
+        pytest.param([5.0], [], "sent nothing for 0.4 s", id="no headers"),
+        pytest.param(
+            [HEAD, chunk("Hi"), *[b": ping\n\n", 0.1] * 30], ["Hi"], "went silent", id="pings are no text"
+        ),
+        pytest.param([HEAD, chunk("x" * 70_000)], [], "far too much text", id="huge piece"),
+    ],
+)  # fmt: skip
+async def test_a_broken_answer_is_an_error_and_what_came_is_kept(
+    script: list[Step], said: list[str], message: str
+) -> None:
+    """Every fault is a ModelError within its deadline; none looks like success."""
+    started = time.monotonic()
+    got, error = await pieces_of(*script)
+    assert [piece.text for piece in got if isinstance(piece, Text)] == said
+    assert isinstance(error, ModelBroke)
+    assert message in str(error)
+    assert not any(isinstance(piece, Done) for piece in got)
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        pytest.param(401, "refused the key (401). Set RAG_SLM_API_KEY.", id="401"),
+        pytest.param(404, "does not know 'phi-4-mini' (404). Set RAG_SLM_MODEL", id="404"),
+        pytest.param(429, "too much to do (429)", id="429"),
+        pytest.param(307, "points elsewhere (307). Set RAG_SLM_URL", id="redirect is not followed"),
+        pytest.param(503, "failed (503)", id="503"),
+        pytest.param(400, "refused the question (400): prompt too long", id="400 with the server's own words"),
+    ],
+)
+async def test_a_refusal_names_the_setting_to_change(code: int, message: str) -> None:
+    """The status and the remedy; never the key."""
+    script = status(code, {"error": {"message": "prompt too long"}}, Location="http://127.0.0.1:1/")
+    async with model_server([script], listed=models("one", "two")) as server:
+        backend = OpenAICompatible(server.url, "phi-4-mini", api_key="sk-secret", retry_backoff_s=None)
+        with pytest.raises(ModelRefused) as raised:
+            await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+        await backend.stop()
+    assert message in str(raised.value)
+    assert "sk-secret" not in str(raised.value)
+
+
+async def test_nobody_there_is_known_at_once() -> None:
+    """A refused connection needs no deadline."""
+    backend = OpenAICompatible("http://127.0.0.1:9", "m", role="LLM")
+    started = time.monotonic()
+    with pytest.raises(ModelUnavailable, match=r"No model server at .*:9/v1. Start it, or set RAG_LLM_URL"):
+        await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+    assert time.monotonic() - started < 2
+    await backend.stop()
+
+
+async def test_an_overloaded_server_is_asked_once_more() -> None:
+    """One retry before the first text, none after it."""
+    busy = [status(503, {"error": {"message": "loading"}})]
+    async with model_server(busy, list(ANSWER)) as server:
+        backend = OpenAICompatible(server.url, "m", retry_backoff_s=0.01)
+        assert len(await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))) == 4
+        assert len(server.bodies) == 2
+        await backend.stop()
+    async with model_server([HEAD, chunk("Hi")], list(ANSWER)) as server:
+        backend = OpenAICompatible(server.url, "m", retry_backoff_s=0.01)
+        with pytest.raises(ModelBroke):
+            await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+        assert len(server.bodies) == 1
+        await backend.stop()
+
+
+async def test_a_server_that_refuses_log_probabilities_is_asked_without_them_from_then_on() -> None:
+    """The parameter is dropped and that is remembered."""
+    no = [status(400, {"error": {"message": "logprobs is not supported"}})]
+    async with model_server(no, list(ANSWER)) as server:
+        backend = OpenAICompatible(server.url, "m", retry_backoff_s=None)
+        for _ in range(2):
+            await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+        assert ["logprobs" in body for body in server.bodies] == [True, False, False]
+        await backend.stop()
+
+
+async def test_a_model_known_under_a_longer_id_is_found_after_a_404() -> None:
+    """An alias is what people write; the server's id is what it wants."""
+    no = [status(404, {"error": {"message": "no such model"}})]
+    async with model_server(no, list(ANSWER), listed=models("Phi-4-mini-instruct-cpu:5", "other")) as server:
+        backend = OpenAICompatible(server.url, "phi-4-mini", retry_backoff_s=None)
+        await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+        assert [body["model"] for body in server.bodies] == ["phi-4-mini", "Phi-4-mini-instruct-cpu:5"]
+        await backend.stop()
+
+
+async def test_closing_the_stream_closes_the_connection_at_once() -> None:
+    """The server stops generating within a quarter of a second."""
+    async with model_server([HEAD, chunk("Hi"), 20.0, chunk(finish="stop")]) as server:
+        backend = OpenAICompatible(server.url, "m")
+        stream = backend.stream(MESSAGES, max_tokens=9, temperature=0.0)
+        while not isinstance(await anext(stream), Text):
+            pass
+        await stream.aclose()
+        await asyncio.wait_for(server.hung_up.wait(), 0.25)
+        await backend.stop()
+
+
+async def test_a_cancelled_reader_closes_the_connection_at_once() -> None:
+    """Stop is a cancellation, in the middle of waiting for the next text."""
+    async with model_server([HEAD, chunk("Hi"), 20.0]) as server:
+        backend = OpenAICompatible(server.url, "m")
+        reader = asyncio.create_task(events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0)))
+        await asyncio.sleep(0.3)
+        reader.cancel()
+        await asyncio.wait_for(server.hung_up.wait(), 0.25)
+        await asyncio.gather(reader, return_exceptions=True)
+        await backend.stop()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed", "found"),
+    [
+        pytest.param("a", ["b", "a"], "a", id="exactly"),
+        pytest.param("phi-4-mini", ["x", "Phi-4-mini-instruct:5"], "Phi-4-mini-instruct:5", id="by alias"),
+        pytest.param("gpt-oss-20b", ["openai/gpt-oss-20b"], "openai/gpt-oss-20b", id="behind an owner"),
+        pytest.param("a", ["b"], "b", id="the only one"),
+        pytest.param("a", ["b", "c"], None, id="none of several"),
+        pytest.param("a", [], None, id="none at all"),
+    ],
+)
+async def test_a_model_is_resolved_among_those_listed(wanted: str, listed: list[str], found: str | None) -> None:
+    """Exact, then by prefix whatever its case, then the only one there is."""
+    assert resolve_model(wanted, listed) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:1/v1", True), ("http://localhost", True), ("http://[::1]:8/", True),
+        ("http://10.0.0.1", False), ("https://example.com", False), ("http://localhost.example.com", False),
+    ],
+)  # fmt: skip
+async def test_loopback_is_this_machine_only(url: str, expected: bool) -> None:
+    """A name that only begins like localhost is elsewhere."""
+    assert is_loopback(url) is expected

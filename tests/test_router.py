@@ -1,0 +1,232 @@
+"""The hybrid router: keep, escalate, refine or quote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rag.backends.scripted import Script, ScriptedBackend
+from rag.chunking import Chunk
+from rag.confidence import Confidence
+from rag.errors import ModelBroke, ModelUnavailable
+from rag.events import Escalated, Token, Waiting
+from rag.evidence import sentences_of
+from rag.prompts import build_messages
+from rag.router import HybridRouter, Reply, Routed, Task, reason_to_escalate, reason_to_refine
+from tests.conftest import events_of
+
+EVIDENCE = tuple(sentences_of(Chunk("The chat listens on port 8000.", "ports.md")))
+QUESTION = "Which port does the chat use?"
+GOOD = Script("The chat listens on port 8000.", logprob=-0.01)
+DOUBTFUL = Script("It may be somewhere in Lyon.", logprob=-3.0)
+ANSWER = "Port 8000, says the manual."
+
+
+async def route(slm: ScriptedBackend, llm: ScriptedBackend | None = None, **options: Any) -> list[Any]:
+    """All events of one question."""
+    router_options = {name: options.pop(name) for name in ("refine_over_chars", "refine_topics") if name in options}
+    task = Task(QUESTION, EVIDENCE, build_messages(QUESTION, EVIDENCE), **options)
+    return await events_of(HybridRouter(slm, llm, **router_options).answer(task))
+
+
+def text_of(events: list[Any]) -> str:
+    """What was streamed."""
+    return "".join(event.text for event in events if isinstance(event, Token))
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "reason"),
+    [
+        pytest.param("one two three", 0.60, None, id="exactly at both thresholds"),
+        pytest.param("one two", 0.90, "short draft: 2 < 3 words", id="one word too short"),
+        pytest.param("one two three", 0.599, "low confidence: 0.59 < 0.60", id="just below, never shown as equal"),
+        pytest.param("one two three", None, "unknown confidence", id="unknown is not high"),
+        pytest.param("", 0.99, "empty draft", id="empty"),
+        pytest.param("one", 0.1, "short draft: 1 < 3 words", id="both: the length is named"),
+    ],
+)
+def test_the_reason_to_escalate_is_a_sentence_with_the_numbers(
+    text: str, confidence: float | None, reason: str | None
+) -> None:
+    """Below a threshold escalates, at the threshold keeps."""
+    draft = Reply(text, confidence=None if confidence is None else Confidence(confidence, "support"))
+    assert reason_to_escalate(draft, min_words=3, min_confidence=0.60) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "topics", "reason"),
+    [
+        pytest.param("x" * 600, (), None, id="exactly at the limit"),
+        pytest.param("x" * 601, (), "long draft: 601 > 600 characters", id="one over"),
+        pytest.param("x", ("PORT",), "flagged topic: PORT", id="topic, any case"),
+        pytest.param("x", ("garden",), None, id="another topic"),
+    ],
+)
+def test_the_reason_to_refine_is_length_or_topic(text: str, topics: tuple[str, ...], reason: str | None) -> None:
+    """Longer than the limit, or the question matches a pattern."""
+    assert reason_to_refine(Reply(text), QUESTION, over_chars=600, topics=topics) == reason
+
+
+@pytest.mark.anyio
+async def test_a_good_draft_is_kept_and_the_large_model_is_not_asked() -> None:
+    """The reader sees the draft as it grows, and it stands."""
+    llm = ScriptedBackend(ANSWER)
+    events = await route(ScriptedBackend(GOOD), llm)
+    assert text_of(events) == GOOD.text
+    assert events[-1].route == "slm"
+    assert events[-1].reason is None
+    assert llm.requests == []
+
+
+@pytest.mark.anyio
+async def test_low_confidence_draft_is_escalated() -> None:
+    """A draft below the threshold is set aside and the large model answers the same prompt."""
+    slm, llm = ScriptedBackend(DOUBTFUL), ScriptedBackend(ANSWER)
+    events = await route(slm, llm)
+    (escalated,) = [event for event in events if isinstance(event, Escalated)]
+    assert escalated.draft == DOUBTFUL.text
+    assert escalated.reason.startswith("low confidence: 0.0")
+    assert escalated.reason.endswith("< 0.60")
+    after = events[events.index(escalated) + 1 :]
+    assert text_of(after) == ANSWER
+    assert events[-1].route == "escalated"
+    assert llm.requests == slm.requests
+
+
+@pytest.mark.anyio
+async def test_without_a_large_model_a_doubtful_draft_gives_way_to_a_quotation() -> None:
+    """The draft is kept for the reader, but it does not stand."""
+    routed = (await route(ScriptedBackend(DOUBTFUL)))[-1]
+    assert (routed.route, routed.final.text, routed.draft.text) == ("quoted", "", DOUBTFUL.text)
+
+
+@pytest.mark.anyio
+async def test_local_only_never_asks_the_large_model() -> None:
+    """The mode is a promise about where the question goes."""
+    llm = ScriptedBackend(ANSWER)
+    assert (await route(ScriptedBackend(DOUBTFUL), llm, mode="slm"))[-1].route == "quoted"
+    assert llm.requests == []
+
+
+@pytest.mark.anyio
+async def test_large_only_never_asks_the_small_model() -> None:
+    """And says so when there is no large one."""
+    slm, llm = ScriptedBackend(GOOD), ScriptedBackend(ANSWER)
+    events = await route(slm, llm, mode="llm")
+    assert (events[-1].route, events[-1].final.text, slm.requests) == ("llm", ANSWER, [])
+    with pytest.raises(ModelUnavailable, match="Set RAG_LLM_URL"):
+        await route(slm, mode="llm")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error_after", [0, 2], ids=["before the first word", "in the middle"])
+async def test_a_large_model_that_fails_leaves_quotation_or_a_marked_part(error_after: int) -> None:
+    """Nothing it said is lost, and a part never passes for the whole."""
+    llm = ScriptedBackend(Script(ANSWER, error=ModelBroke("It broke."), error_after=error_after))
+    routed = (await route(ScriptedBackend(DOUBTFUL), llm))[-1]
+    if error_after:
+        assert (routed.route, routed.status, routed.final.text) == ("escalated", "partial", "Port 8000,")
+    else:
+        assert (routed.route, routed.status) == ("quoted", "complete")
+        assert routed.draft.text == DOUBTFUL.text
+    assert "It broke." in routed.reason
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error_after", [0, 2], ids=["before the first word", "in the middle"])
+async def test_a_small_model_that_fails_is_replaced_by_the_large_one(error_after: int) -> None:
+    """The reason is the failure, and what was shown of the draft is kept with it."""
+    slm = ScriptedBackend(Script(GOOD.text, error=ModelBroke("It broke."), error_after=error_after))
+    events = await route(slm, ScriptedBackend(ANSWER))
+    (escalated,) = [event for event in events if isinstance(event, Escalated)]
+    assert escalated == Escalated("It broke.", "The chat" if error_after else "")
+    assert (events[-1].route, events[-1].final.text) == ("escalated", ANSWER)
+
+
+@pytest.mark.anyio
+async def test_a_small_model_that_fails_alone_leaves_its_part_or_a_quotation() -> None:
+    """With text it is a marked part; without, the evidence speaks."""
+    for error_after, route_, status in [(2, "slm", "partial"), (0, "quoted", "complete")]:
+        slm = ScriptedBackend(Script(GOOD.text, error=ModelBroke("It broke."), error_after=error_after))
+        routed = (await route(slm))[-1]
+        assert (routed.route, routed.status, routed.reason) == (route_, status, "It broke.")
+
+
+@pytest.mark.anyio
+async def test_an_answer_cut_at_its_limit_is_never_shown_as_complete() -> None:
+    """The setting to raise is named."""
+    slm = ScriptedBackend(Script(GOOD.text, logprob=-0.01, finish="length"))
+    routed = (await route(slm))[-1]
+    assert (routed.route, routed.status) == ("slm", "partial")
+    assert routed.reason == "cut at the limit of 160 tokens (RAG_SLM_MAX_TOKENS)"
+
+
+@pytest.mark.anyio
+async def test_refine_polishes_a_flagged_topic_from_draft_and_evidence() -> None:
+    """The large model sees the draft and the same evidence."""
+    llm = ScriptedBackend(ANSWER)
+    events = await route(ScriptedBackend(GOOD), llm, mode="refine", refine_topics=["port"])
+    assert (events[-1].route, events[-1].reason) == ("refined", "flagged topic: port")
+    prompt = llm.requests[0][-1]["content"]
+    assert GOOD.text in prompt
+    assert EVIDENCE[0].text in prompt
+
+
+@pytest.mark.anyio
+async def test_refine_keeps_a_short_draft_and_survives_a_missing_large_model() -> None:
+    """Polishing is a favour, not a need."""
+    assert (await route(ScriptedBackend(GOOD), ScriptedBackend(ANSWER), mode="refine"))[-1].route == "slm"
+    broken = ScriptedBackend(Script("", error=ModelBroke("It broke.")))
+    for llm in (None, broken):
+        routed = (await route(ScriptedBackend(GOOD), llm, mode="refine", refine_over_chars=5))[-1]
+        assert (routed.route, routed.final.text, routed.status) == ("slm", GOOD.text, "complete")
+        assert routed.reason.startswith("not polished (")
+
+
+@pytest.mark.anyio
+async def test_a_model_that_must_be_loaded_says_so_first() -> None:
+    """The wait is named, and its time is a stage of its own."""
+
+    class Sleeping(ScriptedBackend):
+        """Not loaded until it is started."""
+
+        async def start(self) -> None:
+            self.ready = True
+
+    llm = Sleeping(ANSWER, label="gpt-oss-20b")
+    llm.ready = False
+    events = await route(ScriptedBackend(DOUBTFUL), llm)
+    assert Waiting("model", "Loading gpt-oss-20b …") in events
+
+
+@pytest.mark.anyio
+async def test_stages_of_both_models_are_told_apart() -> None:
+    """The large model's stages carry the prefix `llm_`."""
+    task = Task(QUESTION, EVIDENCE, build_messages(QUESTION, EVIDENCE))
+    await events_of(HybridRouter(ScriptedBackend(DOUBTFUL), ScriptedBackend(ANSWER)).answer(task))
+    assert [stage.name for stage in task.watch.timings().stages] == [
+        "send", "first_token", "generate", "judge", "llm_prompt", "llm_send", "llm_first_token", "llm_generate",
+    ]  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_closing_the_iterator_stops_the_model() -> None:
+    """Nobody generates for a reader who has left."""
+    slm = ScriptedBackend(Script(GOOD.text, pace_s=0.01))
+    task = Task(QUESTION, EVIDENCE, build_messages(QUESTION, EVIDENCE))
+    events = HybridRouter(slm).answer(task)
+    assert isinstance(await anext(events), Token)
+    assert slm.open == 1
+    await events.aclose()
+    assert slm.open == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", ["", "   \n "], ids=["nothing", "only whitespace"])
+async def test_an_empty_answer_is_no_answer(text: str) -> None:
+    """Neither model's silence is shown as one."""
+    routed = (await route(ScriptedBackend(Script(text)), ScriptedBackend(Script(text, finish="stop"))))[-1]
+    assert isinstance(routed, Routed)
+    assert routed.route == "quoted"
+    assert "empty" in (routed.reason or "")

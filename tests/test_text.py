@@ -1,0 +1,64 @@
+"""Words, numbers and sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag.text import estimate_tokens, numbers, sentences, words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", [], id="empty"),
+        pytest.param("the of and", [], id="only stop words"),
+        pytest.param("🙂🎉", [], id="only emoji"),
+        pytest.param("FOUNDRY_LOCAL_ENDPOINT", ["foundri", "local", "endpoint"], id="identifier by its parts"),
+        pytest.param("gpt-oss-20b", ["gpt", "oss", "20b"], id="model name by its parts"),
+        pytest.param("ＦＵＬＬ width", ["full", "width"], id="compatibility forms folded"),
+        pytest.param("कार्यक्रम తెలుగు", ["कार्यक्रम", "తెలుగు"], id="combining marks kept"),
+        pytest.param("Straße STRASSE", ["strass", "strass"], id="case folded"),
+    ],
+)
+def test_words_are_the_same_for_documents_and_questions(text: str, expected: list[str]) -> None:
+    """Unicode words, folded and stemmed; what carries no meaning is not searched."""
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("One. Two! Three?", ["One.", "Two!", "Three?"], id="each end"),
+        pytest.param("It is, e.g. this. Next.", ["It is, e.g. this.", "Next."], id="abbreviation"),
+        pytest.param("By J. K. Rowling. Next.", ["By J. K. Rowling.", "Next."], id="initials"),
+        pytest.param("Version 2.5 is out. It works.", ["Version 2.5 is out.", "It works."], id="number"),
+        pytest.param("See www.example.com. Then go.", ["See www.example.com.", "Then go."], id="address"),
+        pytest.param("यह है। वह था।", ["यह है।", "वह था।"], id="danda"),
+        pytest.param("これ。それ。", ["これ。", "それ。"], id="no spaces"),
+        pytest.param("no end", ["no end"], id="no end"),
+        pytest.param("  \n ", [], id="blank"),
+    ],
+)
+def test_sentences_end_where_a_reader_would_end_them(text: str, expected: list[str]) -> None:
+    """A full stop inside an abbreviation, a number or an address ends nothing."""
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+def test_sentences_lose_no_word_of_a_long_text() -> None:
+    """The spans are in order, do not overlap, and cover everything but whitespace."""
+    text = "Alpha beta. Gamma delta e.g. epsilon! Zeta? " * 50
+    spans = sentences(text)
+    assert all(one[1] <= two[0] for one, two in zip(spans, spans[1:], strict=False))
+    assert " ".join(text[start:end] for start, end in spans) == text.strip()
+
+
+def test_numbers_compare_without_their_separators() -> None:
+    """`1,024` in the answer is `1024` in the source, and a full stop is not part of a number."""
+    assert numbers("It has 1,024 tokens and 7.5 ms in 2026.") == {"1024", "7.5", "2026"}
+
+
+def test_estimated_tokens_grow_with_the_text_and_cost_more_in_other_scripts() -> None:
+    """Latin text has about four characters a token, others about two."""
+    assert estimate_tokens("") == 0
+    assert estimate_tokens("a" * 40) == 10
+    assert estimate_tokens("あ" * 40) == 20
