@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import chainlit as cl
 from chainlit.config import config
@@ -21,14 +21,20 @@ from ui.reply import Reply
 from ui.session import close_later, conversation, end_closers, own_task
 from ui.stopping import quiet_stop
 
-log = logging.getLogger("app")
+# A line for each request to the model would bury what matters.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def _exit(sentence: str) -> NoReturn:
+    sys.stderr.write(f"{sentence}\n")
+    sys.exit(1)
 
 
 def _build_or_exit() -> Assistant:
     try:
         return build_assistant(load_settings())
     except SettingsError as error:
-        sys.exit(f"The chat cannot start, because of its settings:\n{error}\nAll settings are in docs/settings.md.")
+        _exit(f"The chat cannot start, because of its settings:\n{error}\nAll settings are in docs/settings.md.")
 
 
 def _exit_if_taken(host: str, port: int) -> None:
@@ -39,9 +45,9 @@ def _exit_if_taken(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            print(f"Port {port} on {host} cannot be used ({error.strerror}). Try: chainlit run app.py --port {port + 1}")
-            sys.stdout.flush()
-            sys.exit(1)
+            _exit(
+                f"Port {port} on {host} cannot be used ({error.strerror}). Try: chainlit run app.py --port {port + 1}"
+            )
 
 
 assistant = _build_or_exit()

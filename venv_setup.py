@@ -234,9 +234,7 @@ def install_all(environment: Environment, todo: Sequence[Part], parts: Sequence[
             environment.make(base)
     python = probe([environment.python])
     if python is None:
-        raise TaskError(
-            f"The Python in {environment.folder} does not start. Remove that folder and run again."
-        )
+        raise TaskError(f"The Python in {environment.folder} does not start. Remove that folder and run again.")
     for part in todo:
         with steps.step(part.sentence):
             environment.install(part, python)
@@ -335,9 +333,7 @@ def explain_venv(output: str, base: Python) -> str:
             f"On Debian or Ubuntu: sudo apt install python{base.minor}-venv"
         )
     else:
-        remedy = (
-            explain_system(output) or f"Making .venv with {base.name} failed: {last_error(output)}. Mend that"
-        )
+        remedy = explain_system(output) or f"Making .venv with {base.name} failed: {last_error(output)}. Mend that"
     return f"{remedy}, then run it again."
 
 

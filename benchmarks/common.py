@@ -38,7 +38,8 @@ def describe_run(command: str) -> dict[str, Any]:
         "command": command,
         "commit": commit.stdout.strip(),
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
 from rag.errors import DocumentsError, ModelError, QuestionError
-from rag.events import Answer, Answered, Cost, Escalated, Event, Retrieved, Token, Waiting
+from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
 from rag.library import Library
 from rag.prompts import Turn, build_messages
@@ -154,9 +154,7 @@ class Assistant:
             raise DocumentsError(library.shelf.fault or "There are no documents.")
         hits = await asyncio.to_thread(library.search, question, k=knobs.k)
         watch.lap("search")
-        evidence = await asyncio.to_thread(
-            gather, question, hits, tokens=knobs.evidence_tokens, weight=library.weight
-        )
+        evidence = await asyncio.to_thread(gather, question, hits, tokens=knobs.evidence_tokens, weight=library.weight)
         share = coverage(question, evidence, weight=library.weight)
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence)
@@ -212,9 +210,7 @@ class Assistant:
             draft_model=replaced.model if replaced else "",
         )
 
-    def _abstention(
-        self, question: str, evidence: Sequence[Evidence], share: float, watch: Stopwatch
-    ) -> Answer:
+    def _abstention(self, question: str, evidence: Sequence[Evidence], share: float, watch: Stopwatch) -> Answer:
         if not words(question):
             why = "the question has no word to search for"
         elif not evidence:
@@ -254,9 +250,7 @@ class Assistant:
 
     def _recent(self, history: Sequence[Turn]) -> list[Turn]:
         recent = history[len(history) - self.settings.history_turns :] if self.settings.history_turns else ()
-        return [
-            replace(turn, answer=" ".join(turn.answer.split()[:_PAST_ANSWER_WORDS])) for turn in recent
-        ]
+        return [replace(turn, answer=" ".join(turn.answer.split()[:_PAST_ANSWER_WORDS])) for turn in recent]
 
     def _cost(self, *usages: Usage | None) -> Cost:
         price_in, price_out = self.settings.cloud_price_in, self.settings.cloud_price_out

@@ -69,9 +69,7 @@ def split(document: Document, *, max_words: int = 160) -> list[Chunk]:
     chunks: list[Chunk] = []
     for section in _sections(document):
         for start, end in _packed(document.text, section.blocks, max_words):
-            chunks.append(
-                Chunk(document.text[start:end], document.name, len(chunks), section.heading, start, end)
-            )
+            chunks.append(Chunk(document.text[start:end], document.name, len(chunks), section.heading, start, end))
     return chunks
 
 

@@ -48,9 +48,7 @@ def mean_logprob(logprobs: Sequence[float] | None) -> float | None:
     return sum(logprobs) / len(logprobs)
 
 
-def judge(
-    draft: str, question: str, evidence: Sequence[Evidence], logprobs: Sequence[float] | None
-) -> Confidence:
+def judge(draft: str, question: str, evidence: Sequence[Evidence], logprobs: Sequence[float] | None) -> Confidence:
     """
     Score a draft.
 

@@ -50,9 +50,7 @@ class Reading:
 
 def read_inline(texts: Sequence[str]) -> Reading:
     """Make a document of each text. Empty ones are left out; none at all is a `DocumentsError`."""
-    documents = tuple(
-        Document(f"inline/{number}", text) for number, text in enumerate(texts, start=1) if text.strip()
-    )
+    documents = tuple(Document(f"inline/{number}", text) for number, text in enumerate(texts, start=1) if text.strip())
     if not documents:
         raise DocumentsError("RAG_DOCUMENTS has no text in it. Put some there, or set RAG_DOCS_DIR.")
     return Reading(documents)

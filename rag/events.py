@@ -141,4 +141,4 @@ Event = Waiting | Retrieved | Token | Escalated | Answered
 
 
 def _usage(usage: Usage | None) -> dict[str, int] | None:
-    return usage and {"prompt": usage.prompt, "completion": usage.completion}
+    return {"prompt": usage.prompt, "completion": usage.completion} if usage else None

@@ -70,9 +70,7 @@ class Cited:
 NO_SOURCE = "[no source]"
 
 
-def gather(
-    question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[[str], float]
-) -> tuple[Evidence, ...]:
+def gather(question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[[str], float]) -> tuple[Evidence, ...]:
     """
     Choose the sentences of the hits that best bear on a question, best first.
 
@@ -125,9 +123,7 @@ def coverage(question: str, evidence: Sequence[Evidence], *, weight: Callable[[s
     wanted = {word: weight(word) + 0.1 for word in words(question)}
     if not wanted:
         return 0.0
-    found = (
-        {word for word in words(f"{one.text} {' '.join(one.chunk.heading)}")} & wanted.keys() for one in evidence
-    )
+    found = (set(words(f"{one.text} {' '.join(one.chunk.heading)}")) & wanted.keys() for one in evidence)
     return max((sum(wanted[word] for word in some) for some in found), default=0.0) / sum(wanted.values())
 
 

@@ -110,9 +110,7 @@ class Library:
             reading = read_inline(self._inline) if self._inline else read_folder(self._folder)
         except DocumentsError as error:
             return Shelf(self.shelf.documents, self.shelf.index, fault=str(error))
-        chunks = [
-            chunk for document in reading.documents for chunk in split(document, max_words=self._chunk_words)
-        ]
+        chunks = [chunk for document in reading.documents for chunk in split(document, max_words=self._chunk_words)]
         by_name = {document.name: document for document in reading.documents}
         return Shelf(by_name, Bm25Index(chunks), reading.skipped)
 

@@ -26,9 +26,7 @@ class Turn:
     answer: str
 
 
-def build_messages(
-    question: str, evidence: Sequence[Evidence], history: Sequence[Turn] = ()
-) -> list[Message]:
+def build_messages(question: str, evidence: Sequence[Evidence], history: Sequence[Turn] = ()) -> list[Message]:
     """
     The messages that ask a model to answer from the evidence.
 

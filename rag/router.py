@@ -16,9 +16,7 @@ from rag.prompts import Message, build_refine_messages
 from rag.settings import Mode
 from rag.timings import Stopwatch
 
-NO_LLM = (
-    "No large model is configured. Set RAG_LLM_URL or RAG_LLM_GGUF, or choose the mode Hybrid or Local only."
-)
+NO_LLM = "No large model is configured. Set RAG_LLM_URL or RAG_LLM_GGUF, or choose the mode Hybrid or Local only."
 
 
 @dataclass(frozen=True)
@@ -173,9 +171,7 @@ class HybridRouter:
                 yield event
         yield _standing("llm", None, large.reply, None)
 
-    async def _answer_small_first(
-        self, task: Task
-    ) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
+    async def _answer_small_first(self, task: Task) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
         small = _Generation(self.slm, "", task)
         async with aclosing(small.run(task.messages, self._slm_max_tokens)) as events:
             async for event in events:
@@ -187,9 +183,7 @@ class HybridRouter:
         task.watch.lap("judge")
 
         failed = draft.cut if small.failed else None
-        doubt = failed or reason_to_escalate(
-            draft, min_words=task.min_draft_words, min_confidence=task.min_confidence
-        )
+        doubt = failed or reason_to_escalate(draft, min_words=task.min_draft_words, min_confidence=task.min_confidence)
         polish = None
         if task.mode == "refine" and not doubt:
             polish = reason_to_refine(
@@ -200,19 +194,18 @@ class HybridRouter:
         elif self.llm is None or task.mode == "slm":
             yield self._without_large(draft, doubt, polish, failed)
         else:
-            async with aclosing(self._escalate(task, draft, doubt, polish)) as events:
+            async with aclosing(self._escalate(self.llm, task, draft, doubt, polish)) as events:
                 async for event in events:
                     yield event
 
     async def _escalate(
-        self, task: Task, draft: Reply, doubt: str | None, polish: str | None
+        self, llm: Backend, task: Task, draft: Reply, doubt: str | None, polish: str | None
     ) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
-        assert self.llm is not None
         reason = doubt or polish or ""
         yield Escalated(reason, draft.text)
         messages = task.messages if doubt else build_refine_messages(task.question, task.evidence, draft.text)
         task.watch.lap("llm_prompt")
-        large = _Generation(self.llm, "llm_", task)
+        large = _Generation(llm, "llm_", task)
         async with aclosing(large.run(messages, self._llm_max_tokens)) as events:
             async for event in events:
                 yield event

@@ -39,26 +39,60 @@ class Settings(BaseSettings):
 
     # --- Documents and retrieval -------------------------------------------------------------------------
     docs_dir: Path = Field(Path("docs"), description="The folder with the documents, read with its subfolders.")
-    documents: list[str] = Field([], description="Documents given inline, as a JSON list of texts; used instead of the folder.")
+    documents: list[str] = Field(
+        [], description="Documents given inline, as a JSON list of texts; used instead of the folder."
+    )
     chunk_words: int = Field(160, ge=20, le=2000, description="The size of a chunk, in words.")
     k: int = Field(4, ge=1, le=50, description="How many chunks are searched for evidence.")
-    evidence_tokens: int = Field(120, ge=20, le=8000, description="The budget for evidence in the prompt, in estimated tokens.")
-    min_coverage: float = Field(0.25, ge=0, le=1, description="Below this share of the question's words found in the evidence, the documents are said not to answer; 0 to 1.")
+    evidence_tokens: int = Field(
+        120, ge=20, le=8000, description="The budget for evidence in the prompt, in estimated tokens."
+    )
+    min_coverage: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="The least share of the question's words in the best sentence; below it the documents do not answer.",
+    )
     history_turns: int = Field(2, ge=0, le=20, description="How many earlier questions and answers go into the prompt.")
 
     # --- The small language model (SLM) ------------------------------------------------------------------
-    slm_url: _Text = Field(None, description="An OpenAI-compatible server for the SLM, with or without /v1. Empty: look for Foundry Local, else use the embedded model.")
+    slm_url: _Text = Field(
+        None,
+        description="An OpenAI-compatible server for the SLM. Empty: Foundry Local if found, else the embedded model.",
+    )
     slm_gguf: _Path = Field(None, description="A .gguf file to run as the SLM inside this process.")
-    slm_model: str = Field("phi-4-mini", min_length=1, validation_alias=_workshop("slm_model", "SLM_ALIAS"), description="The name of the SLM on its server.")
-    slm_api_key: SecretStr = Field(SecretStr("none"), description="The key for the SLM's server; never shown or logged.")
+    slm_model: str = Field(
+        "phi-4-mini",
+        min_length=1,
+        validation_alias=_workshop("slm_model", "SLM_ALIAS"),
+        description="The name of the SLM on its server.",
+    )
+    slm_api_key: SecretStr = Field(
+        SecretStr("none"), description="The key for the SLM's server; never shown or logged."
+    )
     slm_max_tokens: int = Field(160, ge=1, le=32_000, description="The longest draft, in tokens.")
-    foundry_local_endpoint: _Text = Field(None, validation_alias=_workshop("foundry_local_endpoint", "FOUNDRY_LOCAL_ENDPOINT"), description="A running Foundry Local service; used for the SLM where RAG_SLM_URL is not set.")
+    foundry_local_endpoint: _Text = Field(
+        None,
+        validation_alias=_workshop("foundry_local_endpoint", "FOUNDRY_LOCAL_ENDPOINT"),
+        description="A running Foundry Local service; used for the SLM where RAG_SLM_URL is not set.",
+    )
 
     # --- The large language model (LLM) ------------------------------------------------------------------
-    llm_url: _Text = Field(None, description="An OpenAI-compatible server for the LLM. Empty: the SLM's server, if it lists the LLM.")
-    llm_gguf: _Path = Field(None, description="A .gguf file to run as the LLM inside this process, loaded on first need.")
-    llm_model: str = Field("gpt-oss-20b", min_length=1, validation_alias=_workshop("llm_model", "LLM_ALIAS"), description="The name of the LLM on its server.")
-    llm_api_key: SecretStr = Field(SecretStr("none"), description="The key for the LLM's server; never shown or logged.")
+    llm_url: _Text = Field(
+        None, description="An OpenAI-compatible server for the LLM. Empty: the SLM's server, if it lists the LLM."
+    )
+    llm_gguf: _Path = Field(
+        None, description="A .gguf file to run as the LLM inside this process, loaded on first need."
+    )
+    llm_model: str = Field(
+        "gpt-oss-20b",
+        min_length=1,
+        validation_alias=_workshop("llm_model", "LLM_ALIAS"),
+        description="The name of the LLM on its server.",
+    )
+    llm_api_key: SecretStr = Field(
+        SecretStr("none"), description="The key for the LLM's server; never shown or logged."
+    )
     llm_max_tokens: int = Field(400, ge=1, le=32_000, description="The longest answer of the LLM, in tokens.")
     llm_idle_s: float = Field(600, ge=1, description="After how many idle seconds an LLM in this process is unloaded.")
 
@@ -66,26 +100,49 @@ class Settings(BaseSettings):
     temperature: float = Field(0.0, ge=0, le=2, description="0 gives the same answer each time; the workshop used 0.3.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model in this process; 0: one for each core.")
     slots: int = Field(2, ge=1, le=64, description="How many questions are answered at the same time.")
-    queue_limit: int = Field(20, ge=0, le=10_000, description="How many questions may wait for a slot; one more is refused.")
+    queue_limit: int = Field(
+        20, ge=0, le=10_000, description="How many questions may wait for a slot; one more is refused."
+    )
 
     # --- The hybrid router -------------------------------------------------------------------------------
     mode: Mode = Field("hybrid", description="hybrid, slm (local only), llm (large only) or refine.")
     min_draft_words: int = Field(3, ge=0, le=1000, description="A draft with fewer words is escalated.")
     min_confidence: float = Field(0.60, ge=0, le=1, description="A draft with a lower confidence is escalated; 0 to 1.")
-    refine_over_chars: int = Field(600, ge=0, description="In refine mode, a draft longer than this many characters is polished by the LLM.")
-    refine_topics: list[str] = Field([], description="In refine mode, a question matching one of these patterns (JSON list of regular expressions) is polished.")
+    refine_over_chars: int = Field(
+        600, ge=0, description="In refine mode, a draft longer than this many characters is polished by the LLM."
+    )
+    refine_topics: list[str] = Field(
+        [],
+        description="In refine mode, questions matching one of these regular expressions (a JSON list) are polished.",
+    )
 
     # --- Servers that fail -------------------------------------------------------------------------------
     connect_s: float = Field(2.0, gt=0, description="How long a server may take to accept a connection, in seconds.")
-    first_text_s: float = Field(120.0, gt=0, description="How long a server may take to send the first text, in seconds.")
+    first_text_s: float = Field(
+        120.0, gt=0, description="How long a server may take to send the first text, in seconds."
+    )
     between_texts_s: float = Field(15.0, gt=0, description="How long a server may pause between two texts, in seconds.")
-    retry_on_fail: bool = Field(True, validation_alias=_workshop("retry_on_fail", "RETRY_ON_FAIL"), description="Ask once more when an overloaded server fails before its first text.")
-    retry_backoff: float = Field(0.5, ge=0, le=30, validation_alias=_workshop("retry_backoff", "RETRY_BACKOFF"), description="How long to wait before that, in seconds.")
+    retry_on_fail: bool = Field(
+        True,
+        validation_alias=_workshop("retry_on_fail", "RETRY_ON_FAIL"),
+        description="Ask once more when an overloaded server fails before its first text.",
+    )
+    retry_backoff: float = Field(
+        0.5,
+        ge=0,
+        le=30,
+        validation_alias=_workshop("retry_backoff", "RETRY_BACKOFF"),
+        description="How long to wait before that, in seconds.",
+    )
 
     # --- The page ----------------------------------------------------------------------------------------
     max_question_chars: int = Field(8000, ge=1, le=500_000, description="The longest question, in characters.")
-    grace_s: float = Field(15.0, ge=0, description="How long after a closed tab its answer is still generated, in seconds.")
-    cloud_price_in: float | None = Field(0.15, ge=0, description="A hypothetical cloud's price for a million prompt tokens, in USD; for comparison only.")
+    grace_s: float = Field(
+        15.0, ge=0, description="How long after a closed tab its answer is still generated, in seconds."
+    )
+    cloud_price_in: float | None = Field(
+        0.15, ge=0, description="A hypothetical cloud's price for a million prompt tokens, in USD; for comparison only."
+    )
     cloud_price_out: float | None = Field(0.60, ge=0, description="The same for a million completion tokens, in USD.")
 
     @model_validator(mode="after")

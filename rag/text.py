@@ -107,8 +107,8 @@ def _is_abbreviation(text: str, dot: int) -> bool:
     before = text[max(0, dot - 12) : dot].rsplit(None, 1)
     if text[dot] != "." or not before:
         return False
-    token = before[-1].lstrip("(\"'“[").casefold()
-    return token in _ABBREVIATIONS or (len(token) == 1 and token.isalpha() and token != "i")
+    last = before[-1].lstrip("(\"'“[").casefold()
+    return last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha() and last != "i")
 
 
 def _add_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:

@@ -46,8 +46,7 @@ class Timings:
             "total_ms": _ms(self.total_s),
             "ttft_ms": None if self.ttft_s is None else _ms(self.ttft_s),
             "stages": [
-                {"name": stage.name, "start_ms": _ms(stage.start_s), "ms": _ms(stage.seconds)}
-                for stage in self.stages
+                {"name": stage.name, "start_ms": _ms(stage.start_s), "ms": _ms(stage.seconds)} for stage in self.stages
             ],
         }
 

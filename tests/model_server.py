@@ -43,7 +43,15 @@ def usage(prompt: int, completion: int) -> bytes:
 
 
 DONE = b"data: [DONE]\n\n"
-ANSWER = [HEAD, chunk(""), chunk("Hello", logprob=-0.5), chunk(" world", logprob=-0.1), chunk(finish="stop"), usage(7, 2), DONE]
+ANSWER = [
+    HEAD,
+    chunk(""),
+    chunk("Hello", logprob=-0.5),
+    chunk(" world", logprob=-0.1),
+    chunk(finish="stop"),
+    usage(7, 2),
+    DONE,
+]
 
 # A step of a script: bytes to send, or seconds to wait.
 Step = bytes | float
@@ -106,5 +114,3 @@ async def model_server(*scripts: list[Step], **options: Any) -> AsyncGenerator[M
         yield server
     finally:
         listener.close()
-
-

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from rag.confidence import judge, mean_logprob, support_by_best
 from rag.chunking import Chunk
+from rag.confidence import judge, mean_logprob, support_by_best
 from rag.evidence import sentences_of
 
 EVIDENCE = sentences_of(Chunk("The chat listens on port 8000. The garden needs water.", "x.md"))

@@ -66,7 +66,7 @@ def test_support_needs_most_words_and_every_number(sentence: str, supported: boo
 
 
 def test_each_sentence_is_cited_or_marked_and_numbers_follow_the_answer() -> None:
-    """[1] is what the answer needs first, whatever the order of the evidence; nothing is cited twice under two numbers."""
+    """[1] is what the answer needs first, whatever the order of the evidence, and one place has one number."""
     evidence = evidence_for("port firewall reset button chat listens")
     cited = cite(
         "Hold the reset button for ten seconds. The chat listens on port 8000. It was built in Lyon. "

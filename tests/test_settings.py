@@ -78,7 +78,7 @@ def test_the_env_file_is_read_and_an_empty_line_means_not_set(tmp_path: Path) ->
 def test_an_unknown_name_in_the_env_file_is_found_too(tmp_path: Path) -> None:
     """A typing error there is as silent as one in the environment."""
     (tmp_path / ".env").write_text("RAG_DOC_DIR=x\n")
-    with pytest.raises(SettingsError, match="RAG_DOC_DIR. Did you mean RAG_DOCS_DIR"):
+    with pytest.raises(SettingsError, match=r"RAG_DOC_DIR\. Did you mean RAG_DOCS_DIR"):
         load_settings()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from rag.text import estimate_tokens, numbers, sentences, words
@@ -48,7 +50,7 @@ def test_sentences_lose_no_word_of_a_long_text() -> None:
     """The spans are in order, do not overlap, and cover everything but whitespace."""
     text = "Alpha beta. Gamma delta e.g. epsilon! Zeta? " * 50
     spans = sentences(text)
-    assert all(one[1] <= two[0] for one, two in zip(spans, spans[1:], strict=False))
+    assert all(one[1] <= two[0] for one, two in pairwise(spans))
     assert " ".join(text[start:end] for start, end in spans) == text.strip()
 
 

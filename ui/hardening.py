@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import chainlit.server as server
@@ -68,17 +69,12 @@ class SecurityHeaders:
 
 
 def without_remote_links(page: str) -> str:
-    """
-    A page without the tags that would make a browser ask another host.
-
-    >>> without_remote_links('<link rel="stylesheet" href="https://cdn.example/x.css" /><link href="/own.css">')
-    '<link href="/own.css">'
-    """
+    """A page without the tags that would make a browser ask another host."""
     return _REMOTE.sub("", page)
 
 
 def _stay_offline() -> None:
-    template = server.get_html_template
+    template: Callable[[str], str] = server.get_html_template
     server.get_html_template = lambda root_path: without_remote_links(template(root_path))
 
 
@@ -101,4 +97,3 @@ def _refuse_invalid_sessions() -> None:
         return await connect(sid, environ, auth)
 
     server.sio.on("connect", checked)
-

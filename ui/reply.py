@@ -91,7 +91,7 @@ class Reply:
         message.content = answer.text
         message.metadata = answer.to_metadata()
         if answer.status == "partial":
-            message.content += f"\n\n*Not complete: {answer.reason}.*"
+            message.content += f"\n\n*Not complete: {(answer.reason or '').rstrip('.')}.*"
             message.actions = [ask_again(question)]
         await message.send()
         kind = _card_kind(answer)
@@ -111,9 +111,7 @@ class Reply:
         message.actions = [ask_again(question)]
         await message.send()
 
-    async def _send_card(
-        self, kind: str, reason: str, draft: str | None, draft_model: str, model: str
-    ) -> None:
+    async def _send_card(self, kind: str, reason: str, draft: str | None, draft_model: str, model: str) -> None:
         props = {"kind": kind, "reason": reason, "draft": draft, "draft_model": draft_model, "model": model}
         if self._card:
             self._card.props = props

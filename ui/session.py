@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import chainlit as cl
+from chainlit.session import WebsocketSession
 
 from rag.prompts import Turn
 
@@ -34,16 +35,16 @@ class Conversation:
 def conversation() -> Conversation:
     """The conversation of the current session."""
     known = cl.user_session.get("conversation")
-    if known is None:
-        known = Conversation()
-        cl.user_session.set("conversation", known)
-    assert isinstance(known, Conversation)
-    return known
+    if isinstance(known, Conversation):
+        return known
+    new = Conversation()
+    cl.user_session.set("conversation", new)
+    return new
 
 
 def own_task() -> None:
     """Make the running handler the one that Stop cancels; Chainlit forgets to after an edit."""
-    cl.context.session.current_task = asyncio.current_task()  # type: ignore[union-attr]
+    cl.context.session.current_task = asyncio.current_task()
 
 
 def close_later(seconds: float) -> None:
@@ -53,6 +54,8 @@ def close_later(seconds: float) -> None:
     'New chat' ends it at once.
     """
     session = cl.context.session
+    if not isinstance(session, WebsocketSession):
+        return
     task = session.current_task
     if task is None or task.done():
         return

@@ -97,9 +97,7 @@ async def _greet(backend: OpenAICompatible, faults: list[str]) -> None:
 
 
 def _embedded(settings: Settings, path: Path) -> Embedded:
-    return Embedded(
-        path, slots=settings.slots, threads=settings.threads, role="SLM", deadlines=_deadlines(settings)
-    )
+    return Embedded(path, slots=settings.slots, threads=settings.threads, role="SLM", deadlines=_deadlines(settings))
 
 
 def _server(settings: Settings, url: str, role: str, where: str | None = None) -> OpenAICompatible:

@@ -94,9 +94,7 @@ class Embedded:
 
     async def start(self) -> None:
         """Load the model and let it read the system prompt, so that the first question does not pay for either."""
-        async with self._lock:
-            if not self.ready:
-                await self._load()
+        await self._started()
 
     async def stop(self) -> None:
         """End the process and wait for it."""
@@ -112,9 +110,8 @@ class Embedded:
         """Generate an answer, as the protocol says; loads the model if it is not loaded."""
         self._working += 1
         try:
-            await self.start()
-            assert self._server is not None
-            inner = self._server.stream(messages, max_tokens=max_tokens, temperature=temperature)
+            server = await self._started()
+            inner = server.stream(messages, max_tokens=max_tokens, temperature=temperature)
             async with aclosing(inner) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -122,7 +119,13 @@ class Embedded:
             self._working -= 1
             self._unload_when_idle()
 
-    async def _load(self) -> None:
+    async def _started(self) -> OpenAICompatible:
+        async with self._lock:
+            if self._server is not None and self.ready:
+                return self._server
+            return await self._load()
+
+    async def _load(self) -> OpenAICompatible:
         await self._unload()
         key = secrets.token_urlsafe(24)
         self._process = await asyncio.create_subprocess_exec(
@@ -140,15 +143,17 @@ class Embedded:
             retry_backoff_s=None,
         )  # fmt: skip
         await self._warm_up(self._server)
+        return self._server
 
     async def _handshake(self, process: asyncio.subprocess.Process, key: str) -> str:
         options = {
             "path": str(self._path.resolve()), "label": self.label, "api_key": key, "slots": self._slots,
             "context_tokens": _CONTEXT_TOKENS, "threads": self._threads,
         }  # fmt: skip
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(options).encode() + b"\n")
-        line = await process.stdout.readline()
+        line = b""
+        if process.stdin and process.stdout:
+            process.stdin.write(json.dumps(options).encode() + b"\n")
+            line = await process.stdout.readline()
         answer = json.loads(line) if line else {"error": "unreadable"}
         if "url" in answer:
             return str(answer["url"])

@@ -161,21 +161,21 @@ class OpenAICompatible:
     async def _request(
         self, messages: Sequence[Message], max_tokens: int, temperature: float, deadline: float
     ) -> AsyncStream[ChatCompletionChunk]:
-        logprobs: dict[str, Any] = {"logprobs": True, "top_logprobs": 1} if self._asks_logprobs else {}
+        request: dict[str, Any] = {
+            "model": self.label,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if self._asks_logprobs:
+            request |= {"logprobs": True, "top_logprobs": 1}
         async with asyncio.timeout_at(deadline):
-            return await self._client.chat.completions.create(
-                model=self.label,
-                messages=list(messages),  # type: ignore[arg-type]
-                max_tokens=max_tokens,
-                temperature=temperature,
-                stream=True,
-                stream_options={"include_usage": True},
-                **logprobs,
-            )
+            stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request)
+            return stream
 
-    async def _pieces(
-        self, response: AsyncStream[ChatCompletionChunk], deadline: float
-    ) -> AsyncGenerator[Piece, None]:
+    async def _pieces(self, response: AsyncStream[ChatCompletionChunk], deadline: float) -> AsyncGenerator[Piece, None]:
         finish, model, usage, size = "", self.label, None, 0
         chunks = aiter(response)
         loop = asyncio.get_running_loop()
@@ -220,7 +220,7 @@ class OpenAICompatible:
         asked = error.response.headers.get("retry-after", "")
         if asked.isdigit() and int(asked) <= 5:
             return float(asked)
-        return (self._retry_backoff_s or 0.0) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+        return (self._retry_backoff_s or 0.0) * random.uniform(0.5, 1.5)
 
     def _name(self) -> str:
         return f"The model server at {self.where}"

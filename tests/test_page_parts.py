@@ -1,0 +1,231 @@
+"""The page's parts, on a real Chainlit session whose packets are recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+from chainlit.context import ChainlitContext, context_var
+from chainlit.message import Message
+from chainlit.server import get_html_template
+from chainlit.session import WebsocketSession
+
+from rag.assistant import Assistant, Knobs
+from rag.backends.scripted import Script, ScriptedBackend
+from rag.errors import ModelBroke
+from rag.prompts import Turn
+from ui.choices import STARTERS, mode_of_profile, profiles, read_panel
+from ui.hardening import without_remote_links
+from ui.reply import Reply
+from ui.session import Conversation
+from ui.streaming import TokenStream
+
+pytestmark = pytest.mark.anyio
+
+QUESTION = "How long must I hold the reset button?"
+GOOD = Script("Hold the reset button for ten seconds.", logprob=-0.01)
+DOUBTFUL = Script("Monks in Lyon hold it.", logprob=-3.0)
+Make = Callable[..., Assistant]
+
+
+@pytest.fixture
+async def packets() -> Any:
+    """What is emitted to the browser, as (event, data), oldest first."""
+    emit = AsyncMock()
+    session = WebsocketSession(
+        id="test", socket_id="socket", emit=emit, emit_call=AsyncMock(), user_env={}, client_type="webapp"
+    )
+    token = context_var.set(ChainlitContext(session))
+
+    def recorded() -> list[tuple[str, Any]]:
+        return [call.args for call in emit.call_args_list]
+
+    yield recorded
+    context_var.reset(token)
+    await session.delete()
+
+
+def elements(packets: list[tuple[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The last state of each custom element, by its name."""
+    return {data["name"]: data["props"] for event, data in packets if event == "element"}
+
+
+def final(packets: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The message as it was sent last."""
+    return [data for event, data in packets if event == "new_message"][-1]
+
+
+async def draw(assistant: Assistant, question: str = QUESTION) -> Any:
+    """Ask and draw."""
+    await assistant.start()
+    return await Reply(assistant.library, large_label="gpt-oss-20b").draw(assistant.ask(question), question=question)
+
+
+async def test_the_first_token_goes_out_at_once_and_the_rest_in_packets(packets: Callable[[], Any]) -> None:
+    """200 tokens in about 200 ms are at most a dozen packets, and no letter is lost or doubled."""
+    stream = TokenStream(Message(content=""))
+    await stream.write("0 ")
+    assert [event for event, _ in packets()] == ["stream_start"]
+    for number in range(1, 200):
+        await stream.write(f"{number} ")
+        await asyncio.sleep(0.001)
+    await stream.flush()
+    sent = packets()
+    assert 3 <= len(sent) <= 40
+    text = sent[0][1]["output"] + "".join(data["token"] for _, data in sent[1:])
+    assert text == "".join(f"{number} " for number in range(200))
+
+
+async def test_a_pause_does_not_hold_back_what_was_written(packets: Callable[[], Any]) -> None:
+    """The last token before a stall is on the page within 30 ms, not when the next one comes."""
+    stream = TokenStream(Message(content=""))
+    await stream.write("one")
+    await stream.write(" two")
+    await asyncio.sleep(0.08)
+    assert [data.get("token") for _, data in packets()][1:] == [" two"]
+
+
+async def test_a_status_line_is_replaced_by_the_first_text(packets: Callable[[], Any]) -> None:
+    """'Loading …' is no part of the answer."""
+    stream = TokenStream(Message(content=""))
+    await stream.replace("*Loading …*")
+    await stream.write("Hello")
+    await stream.flush()
+    assert packets()[-1] == (
+        "stream_token",
+        {"id": packets()[0][1]["id"], "token": "Hello", "isSequence": True, "isInput": False},
+    )
+
+
+async def test_a_kept_draft_shows_sources_and_waterfall(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """The metadata is on the message, and each element gets what it draws."""
+    await draw(make_assistant(ScriptedBackend(GOOD)))
+    message = final(packets())
+    assert message["output"] == "Hold the reset button for ten seconds. [1]"
+    assert message["metadata"]["route"] == "slm"
+    shown = elements(packets())
+    assert set(shown) == {"Sources", "LatencyWaterfall"}
+    (source,) = shown["Sources"]["sources"]
+    assert source["quote"] == "Hold the reset button for ten seconds to restore the factory settings."
+    assert source["before"].endswith("The chat listens on port 8000. ")
+    assert source["after"].startswith("\n\n## Firewall")
+    assert shown["LatencyWaterfall"]["latency"] == message["metadata"]["latency"]
+
+
+async def test_an_escalation_folds_the_draft_into_a_card(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """Same message, draft gone from it, reason and draft in the card from the moment of the escalation."""
+    llm = ScriptedBackend("Hold the reset button for ten seconds.", label="gpt-oss-20b")
+    await draw(make_assistant(ScriptedBackend(DOUBTFUL), llm))
+    sent = packets()
+    assert len({data["id"] for event, data in sent if event == "new_message"}) == 1
+    assert "Lyon" not in final(sent)["output"]
+    card = elements(sent)["EscalationCard"]
+    assert (card["kind"], card["draft"], card["model"]) == ("escalated", DOUBTFUL.text, "gpt-oss-20b")
+    assert card["reason"].startswith("low confidence")
+    names = [data["name"] if event == "element" else event for event, data in sent]
+    assert names.index("EscalationCard") < names.index("LatencyWaterfall")
+
+
+async def test_an_error_is_a_sentence_with_an_id_and_a_way_on(
+    packets: Callable[[], Any], make_assistant: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The id is in the log too, and the question can be asked again with one click."""
+    assert await draw(make_assistant(ScriptedBackend(GOOD), max_question_chars=5)) is None
+    output = final(packets())["output"]
+    assert output.startswith("The question has 38 characters; the limit is 5")
+    code = output.split("`")[1]
+    assert code in caplog.text
+    (action,) = [data for event, data in packets() if event == "action"]
+    assert (action["name"], action["payload"]) == ("ask_again", {"question": QUESTION})
+
+
+async def test_an_unforeseen_error_shows_no_word_of_itself(
+    packets: Callable[[], Any], make_assistant: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The traceback is for the log; the page gets a sentence and the id."""
+
+    class Broken(ScriptedBackend):
+        """Fails in a way that nobody thought of."""
+
+        def stream(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("postgres://user:secret@host")
+
+    await draw(make_assistant(Broken(GOOD)))
+    output = final(packets())["output"]
+    assert "secret" not in output
+    assert "Something went wrong on our side" in output
+    assert output.split("`")[1] in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+async def test_stop_keeps_what_was_there_and_marks_it(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """A stopped answer never looks like a whole one, and the model is stopped with it."""
+    slm = ScriptedBackend(Script(GOOD.text, logprob=-0.01, pace_s=0.05))
+    drawing = asyncio.create_task(draw(make_assistant(slm)))
+    await asyncio.sleep(0.3)
+    drawing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await drawing
+    message = final(packets())
+    assert message["output"].startswith("Hold the")
+    assert message["output"].endswith("*Stopped.*")
+    assert message["metadata"]["status"] == "partial"
+    assert slm.open == 0
+
+
+async def test_a_part_is_marked_as_one(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """A server that dies in the middle leaves its part, the reason, and a way to ask again."""
+    slm = ScriptedBackend(Script(GOOD.text, error=ModelBroke("It broke off."), error_after=3))
+    await draw(make_assistant(slm))
+    assert "*Not complete: It broke off.*" in final(packets())["output"]
+    assert [event for event, _ in packets()].count("action") == 1
+
+
+async def test_an_edited_question_forgets_what_came_after_it() -> None:
+    """History is what is still on the page."""
+    conversation = Conversation()
+    for number in "123":
+        conversation.add(number, Turn(f"q{number}", f"a{number}"))
+    assert [turn.question for turn in conversation.before("2")] == ["q1"]
+    conversation.add("2", Turn("q2 edited", "a2"))
+    assert [turn.question for turn in conversation.before("new")] == ["q1", "q2 edited"]
+
+
+async def test_profiles_name_the_models_that_really_answer(make_assistant: Make) -> None:
+    """And say plainly when there is no large one, or what is wrong."""
+    assistant = make_assistant(ScriptedBackend(GOOD, label="SmolLM2"), mode="refine")
+    assistant.faults.append("Something is wrong.")
+    shown = profiles(assistant)
+    assert [profile.name for profile in shown] == ["Refine", "Hybrid", "Local only", "Large only"]
+    assert "SmolLM2" in shown[1].markdown_description
+    assert "There is no large model" in shown[1].markdown_description
+    assert "Something is wrong." in shown[1].markdown_description
+    assert [mode_of_profile(profile.name) for profile in shown] == ["refine", "hybrid", "slm", "llm"]
+    assert len(shown[0].starters or []) == len(STARTERS) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "knobs", "mode"),
+    [
+        pytest.param({}, Knobs(), None, id="nothing changed"),
+        pytest.param({"k": 6.0, "mode": "slm"}, Knobs(k=6), "slm", id="sliders send floats"),
+        pytest.param({"k": -5, "temperature": 99}, Knobs(k=1, temperature=2), None, id="out of range"),
+        pytest.param({"k": "many", "min_confidence": float("nan"), "mode": "x"}, Knobs(), None, id="nonsense"),
+        pytest.param({"k": True}, Knobs(), None, id="a boolean is no number"),
+    ],
+)
+async def test_the_panel_cannot_say_what_the_settings_would_refuse(
+    values: dict[str, Any], knobs: Knobs, mode: str | None
+) -> None:
+    """The browser may send anything; what arrives is in range."""
+    assert read_panel(values, Knobs()) == (knobs, mode)
+
+
+async def test_the_page_asks_no_other_host() -> None:
+    """Fonts, KaTeX and preview pictures are taken out of Chainlit's own template."""
+    page = without_remote_links(get_html_template(""))
+    assert "https://" not in page.split("<body>")[0]
+    assert "/assets/index-" in page
