@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         0.25,
         ge=0,
         le=1,
-        description="The least share of the question's words in the best sentence; below it the documents do not answer.",
+        description="Least share of the question's words in the best sentence; below it the documents do not answer.",
     )
     history_turns: int = Field(2, ge=0, le=20, description="How many earlier questions and answers go into the prompt.")
 
