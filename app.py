@@ -18,7 +18,7 @@ from rag.settings import load_settings
 from ui.choices import mode_of_profile, panel, profiles, read_panel
 from ui.hardening import harden
 from ui.reply import Reply
-from ui.session import close_later, conversation, end_closers, own_task
+from ui.session import close_later, conversation, do_meanwhile, end_tasks, own_task
 from ui.stopping import quiet_stop
 
 # A line for each request to the model would bury what matters.
@@ -66,7 +66,7 @@ async def start() -> None:
 @cl.on_app_shutdown
 async def shut_down() -> None:
     """End every task of ours and the model."""
-    await end_closers()
+    await end_tasks()
     await assistant.stop()
 
 
@@ -79,12 +79,16 @@ async def chat_profiles(_user: cl.User | None, _language: str | None = None) -> 
 @cl.on_chat_start
 async def open_chat() -> None:
     """Show the settings panel, and what is wrong, if anything is."""
-    if assistant.models:
-        await assistant.library.refresh()
     mode = mode_of_profile(cl.user_session.get("chat_profile")) or assistant.settings.mode
     cl.user_session.set("mode", mode)
     cl.user_session.set("knobs", assistant.knobs)
     await panel(assistant.knobs, mode).send()
+    do_meanwhile(_tell_faults())
+
+
+async def _tell_faults() -> None:
+    await assistant.start()
+    await assistant.library.refresh()
     for fault in assistant.faults:
         await cl.context.emitter.send_toast(fault, type="warning")
 

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.common import contains_answer, describe_run, read_qa
 from rag.assistant import build_assistant
 from rag.backends.base import Text
-from rag.confidence import mean_logprob, support_by_best
+from rag.confidence import mean_logprob, support_by_top
 from rag.evidence import coverage, gather
 from rag.prompts import build_messages
 from rag.settings import load_settings
@@ -62,7 +62,7 @@ async def collect(qa: Sequence[dict[str, Any]], docs: Path) -> list[dict[str, An
                 "right": contains_answer(text, item["answers"]),
                 "answerable": bool(item["answers"]),
                 "quoted_right": contains_answer(" ".join(e.text for e in evidence[:2]), item["answers"]),
-                "support": support_by_best(text, question, evidence),
+                "support": support_by_top(text, question, evidence),
                 "coverage": coverage(question, evidence, weight=library.weight),
                 "logprob": mean_logprob(logprobs),
                 "words": len(text.split()),

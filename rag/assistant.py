@@ -15,7 +15,7 @@ from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
 from rag.library import Library
 from rag.prompts import Turn, build_messages
-from rag.router import HybridRouter, Routed, Task
+from rag.router import HybridRouter, Reply, Routed, Task
 from rag.settings import Mode, Settings
 from rag.text import words
 from rag.timings import Stopwatch
@@ -57,14 +57,13 @@ class Assistant:
     Attributes:
         knobs: the defaults for each question.
         models: None until they are found.
-        faults: what was found wrong at start, in words fit for the page.
     """
 
     def __init__(self, library: Library, settings: Settings, *, models: Models | None = None) -> None:
         self.library = library
         self.settings = settings
         self.models = models
-        self.faults: list[str] = []
+        self._model_faults: list[str] = []
         self.knobs = Knobs(
             settings.k,
             settings.evidence_tokens,
@@ -75,6 +74,17 @@ class Assistant:
         self._waitlist = Waitlist(settings.slots, limit=settings.queue_limit)
         self._router: HybridRouter | None = None
         self._starting: asyncio.Task[None] | None = None
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the documents now, or was wrong with the models at start, in words fit for the page."""
+        documents = [self.library.shelf.fault] if self.library.shelf.fault and self.started else []
+        return documents + self._model_faults
+
+    @property
+    def started(self) -> bool:
+        """Whether documents and models have been read and found, or given up."""
+        return self._starting is not None and self._starting.done()
 
     async def start(self) -> None:
         """Read the documents and load the SLM, side by side. Faults are noted, not raised: the chat opens anyway."""
@@ -115,7 +125,7 @@ class Assistant:
             QuestionError: the question is empty or too long.
             Busy: too many questions are waiting.
             DocumentsError: there are no documents.
-            ModelError: no model can answer, and there is nothing to quote either.
+            ModelUnavailable: mode `llm` without a large model.
         """
         watch = Stopwatch()
         question = self._checked(question)
@@ -132,7 +142,7 @@ class Assistant:
             self._waitlist.leave()
 
     async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
-        if self._starting is None or not self._starting.done():
+        if not self.started:
             yield Waiting("model", "Starting: reading the documents and loading the model …")
             await self.start()
             watch.lap("load")
@@ -161,20 +171,23 @@ class Assistant:
         if not evidence or share < self.settings.min_coverage:
             yield Answered(self._abstention(question, evidence, share, watch))
             return
-        if self._router is None:
-            raise ModelError(self.faults[0] if self.faults else "No model is ready.")
         messages = build_messages(question, evidence, self._recent(history))
         watch.lap("prompt")
         task = Task(
             question,
             evidence,
             messages,
+            share,
             mode,
             knobs.temperature,
             knobs.min_draft_words,
             knobs.min_confidence,
             watch,
         )
+        if self._router is None:
+            nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
+            yield Answered(await self._finished(nobody, task))
+            return
         async with aclosing(self._router.answer(task)) as routed:
             async for event in routed:
                 if isinstance(event, Routed):
@@ -183,7 +196,7 @@ class Assistant:
                     yield event
 
     async def _finished(self, routed: Routed, task: Task) -> Answer:
-        asked_llm = self._router is not None and routed.route in ("llm", "escalated", "refined")
+        asked_llm = any(stage.name.startswith("llm_") for stage in task.watch.timings().stages)
         if routed.route == "quoted":
             cited = _quotation(task.evidence)
         else:
@@ -265,13 +278,11 @@ class Assistant:
 
     async def _load_documents(self) -> None:
         await self.library.refresh()
-        if self.library.shelf.fault:
-            self.faults.append(self.library.shelf.fault)
 
     async def _load_models(self) -> None:
         try:
             self.models = self.models or await choose_models(self.settings)
-            self.faults += self.models.faults
+            self._model_faults += self.models.faults
             self._router = HybridRouter(
                 self.models.slm,
                 self.models.llm,
@@ -284,7 +295,7 @@ class Assistant:
                 await self.models.slm.start()
         except ModelError as error:
             log.warning("%s", error)
-            self.faults.append(str(error))
+            self._model_faults.append(str(error))
 
     def _backends(self) -> list[Backend]:
         if self.models is None:

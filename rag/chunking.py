@@ -171,7 +171,8 @@ def plain(markdown: str) -> str:
     text = _ITEM.sub("", markdown, count=1) if _ITEM.match(markdown) else markdown
     text = re.sub(r"!?\[([^\]\n]{0,300})\]\([^)\s]{0,300}\)", r"\1", text)
     text = re.sub(r"(\*\*|__|`)", "", text)
-    text = re.sub(r"(?<!\w)[*_](\S[^*_\n]{0,300})[*_](?!\w)", r"\1", text)
+    text = re.sub(r"(?<!\w)\*(\S[^*\n]{0,300})\*(?!\w)", r"\1", text)
+    text = re.sub(r"(?<!\w)_(\S[^_\n]{0,300})_(?!\w)", r"\1", text)
     if text.lstrip().startswith("|"):
         text = ", ".join(cell.strip() for cell in text.strip().strip("|").split("|") if cell.strip())
     text = re.sub(r"(?m)^[ ]{0,3}>[ ]?", "", text)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from rag.backends.base import Backend, Done, Opened, Text, Usage
-from rag.confidence import Confidence, judge
+from rag.confidence import Confidence, judge, repeats_itself
 from rag.errors import ModelError, ModelUnavailable
 from rag.events import Escalated, Route, Status, Token, Waiting
 from rag.evidence import Evidence
@@ -50,6 +50,7 @@ class Task:
         question: as asked.
         evidence: best first; not empty.
         messages: the prompt made of both.
+        coverage: the share of the question's words that the best evidence has, 0 to 1.
         mode: which models may answer.
         temperature: of both models.
         min_draft_words, min_confidence: the thresholds below which a draft is not kept.
@@ -59,6 +60,7 @@ class Task:
     question: str
     evidence: tuple[Evidence, ...]
     messages: Sequence[Message]
+    coverage: float = 1.0
     mode: Mode = "hybrid"
     temperature: float = 0.0
     min_draft_words: int = 3
@@ -178,19 +180,21 @@ class HybridRouter:
                 yield event
         draft = small.reply
         if draft.text:
-            confidence = judge(draft.text, task.question, task.evidence, draft.logprobs)
+            confidence = judge(draft.text, task.question, task.evidence, draft.logprobs, coverage=task.coverage)
             draft = replace(draft, confidence=confidence)
         task.watch.lap("judge")
 
         failed = draft.cut if small.failed else None
-        doubt = failed or reason_to_escalate(draft, min_words=task.min_draft_words, min_confidence=task.min_confidence)
+        doubt = draft.cut or reason_to_escalate(
+            draft, min_words=task.min_draft_words, min_confidence=task.min_confidence
+        )
         polish = None
         if task.mode == "refine" and not doubt:
             polish = reason_to_refine(
                 draft, task.question, over_chars=self._refine_over_chars, topics=self._refine_topics
             )
         if not doubt and not polish:
-            yield _standing("slm", None, draft, draft)
+            yield Routed("slm", None, draft, draft)
         elif self.llm is None or task.mode == "slm":
             yield self._without_large(draft, doubt, polish, failed)
         else:
@@ -281,6 +285,10 @@ class _Generation:
                             elif logprobs is not None:
                                 logprobs.extend(piece.logprobs)
                             yield Token(visible, self.reply.model)
+                            # A line or a list may rightly say the same words again; a draft of the SLM need not.
+                            if not prefix and len(text) % 8 == 0 and repeats_itself("".join(text)):
+                                self.reply = replace(self.reply, cut="the draft repeats itself")
+                                break
                         case Done():
                             self._finish(piece, max_tokens)
         finally:
@@ -291,7 +299,7 @@ class _Generation:
     def _finish(self, done: Done, max_tokens: int) -> None:
         setting = "RAG_LLM_MAX_TOKENS" if self._prefix else "RAG_SLM_MAX_TOKENS"
         cut = {
-            "length": f"cut at the limit of {max_tokens} tokens ({setting})",
+            "length": f"the answer was cut at the limit of {max_tokens} tokens ({setting})",
             "content_filter": "cut by the server's content filter",
         }.get(done.finish)
         self.reply = replace(self.reply, model=done.model, usage=done.usage, cut=cut)

@@ -16,13 +16,11 @@ from rag.errors import SettingsError
 
 Mode = Literal["hybrid", "slm", "llm", "refine"]
 
-# A line `RAG_SLM_URL=` in .env means 'not set', not 'the empty URL'.
-_Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
-_Path = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+_Price = Annotated[float | None, BeforeValidator(lambda value: None if str(value).lower() == "none" else value)]
 
 
 def _workshop(name: str, workshop_name: str) -> AliasChoices:
-    return AliasChoices(f"RAG_{name.upper()}", workshop_name, name)
+    return AliasChoices(f"RAG_{name.upper()}", workshop_name)
 
 
 class Settings(BaseSettings):
@@ -34,7 +32,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="RAG_", env_file=".env", extra="ignore", validate_default=False, hide_input_in_errors=True
+        env_prefix="RAG_",
+        env_file=".env",
+        env_ignore_empty=True,  # a line `RAG_SLM_URL=` means 'not set', not 'the empty URL'
+        populate_by_name=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     # --- Documents and retrieval -------------------------------------------------------------------------
@@ -56,11 +59,11 @@ class Settings(BaseSettings):
     history_turns: int = Field(2, ge=0, le=20, description="How many earlier questions and answers go into the prompt.")
 
     # --- The small language model (SLM) ------------------------------------------------------------------
-    slm_url: _Text = Field(
+    slm_url: str | None = Field(
         None,
         description="An OpenAI-compatible server for the SLM. Empty: Foundry Local if found, else the embedded model.",
     )
-    slm_gguf: _Path = Field(None, description="A .gguf file to run as the SLM inside this process.")
+    slm_gguf: Path | None = Field(None, description="A .gguf file to run as the SLM inside this process.")
     slm_model: str = Field(
         "phi-4-mini",
         min_length=1,
@@ -71,17 +74,17 @@ class Settings(BaseSettings):
         SecretStr("none"), description="The key for the SLM's server; never shown or logged."
     )
     slm_max_tokens: int = Field(160, ge=1, le=32_000, description="The longest draft, in tokens.")
-    foundry_local_endpoint: _Text = Field(
+    foundry_local_endpoint: str | None = Field(
         None,
         validation_alias=_workshop("foundry_local_endpoint", "FOUNDRY_LOCAL_ENDPOINT"),
         description="A running Foundry Local service; used for the SLM where RAG_SLM_URL is not set.",
     )
 
     # --- The large language model (LLM) ------------------------------------------------------------------
-    llm_url: _Text = Field(
+    llm_url: str | None = Field(
         None, description="An OpenAI-compatible server for the LLM. Empty: the SLM's server, if it lists the LLM."
     )
-    llm_gguf: _Path = Field(
+    llm_gguf: Path | None = Field(
         None, description="A .gguf file to run as the LLM inside this process, loaded on first need."
     )
     llm_model: str = Field(
@@ -140,10 +143,12 @@ class Settings(BaseSettings):
     grace_s: float = Field(
         15.0, ge=0, description="How long after a closed tab its answer is still generated, in seconds."
     )
-    cloud_price_in: float | None = Field(
-        0.15, ge=0, description="A hypothetical cloud's price for a million prompt tokens, in USD; for comparison only."
+    cloud_price_in: _Price = Field(
+        0.15,
+        ge=0,
+        description="A hypothetical cloud's price for a million prompt tokens, in USD; none: not known.",
     )
-    cloud_price_out: float | None = Field(0.60, ge=0, description="The same for a million completion tokens, in USD.")
+    cloud_price_out: _Price = Field(0.60, ge=0, description="The same for a million completion tokens, in USD.")
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Settings:
@@ -170,7 +175,7 @@ def env_names(field: str) -> list[str]:
     """The environment variables of a setting: ours first, then the workshop's name for it if it has one."""
     alias = Settings.model_fields[field].validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [f"RAG_{field.upper()}"]
-    return [str(choice) for choice in choices if str(choice).isupper()]
+    return [str(choice) for choice in choices]
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -21,7 +21,7 @@ STOP_WORDS = frozenset(
     once only or other our ours ourselves out over own please same she should so some such than that the their
     theirs them themselves then there these they this those through to too under until up us very was we were
     what when where which while who whom whose why will with would you your yours yourself yourselves s t d ll
-    re ve m tell show give know
+    re ve m tell show give know must many much
     """.split()
 )
 
@@ -76,7 +76,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     start = 0
     for end in _SENTENCE_END.finditer(text):
-        if _is_abbreviation(text, end.start()):
+        if _ends_nothing(text, start, end):
             continue
         _add_stripped(spans, text, start, end.end())
         start = end.end()
@@ -103,12 +103,17 @@ def _stem(word: str) -> str:
     return stemmed
 
 
-def _is_abbreviation(text: str, dot: int) -> bool:
-    before = text[max(0, dot - 12) : dot].rsplit(None, 1)
+def _ends_nothing(text: str, start: int, end: regex.Match[str]) -> bool:
+    dot, after = end.start(), text[end.end() : end.end() + 1]
+    if text[dot] == "…":
+        return after.islower()
+    before = text[max(start, dot - 12) : dot].split()
     if text[dot] != "." or not before:
         return False
-    last = before[-1].lstrip("(\"'“[").casefold()
-    return last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha() and last != "i")
+    if dot - start < 12 and text[start:dot].strip().isdigit():
+        return True  # the number of a list item
+    last = before[-1].lstrip("(\"'“[")
+    return last.casefold() in _ABBREVIATIONS or (len(last) == 1 and last.isupper() and last != "I")
 
 
 def _add_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:

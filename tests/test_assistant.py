@@ -20,7 +20,7 @@ from tests.conftest import events_of
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., Assistant]
-QUESTION = "How long must I hold the reset button?"
+QUESTION = "Which button must I hold for ten seconds?"
 GOOD = Script("Hold the reset button for ten seconds.", logprob=-0.01)
 DOUBTFUL = Script("Monks in Lyon hold it.", logprob=-3.0)
 
@@ -212,6 +212,15 @@ async def test_a_model_that_dies_leaves_the_evidence(make_assistant: Make) -> No
     slm = ScriptedBackend(Script("", error=ModelBroke("The model server at x broke off.")))
     answer = await answer_of(make_assistant(slm))
     assert (answer.route, answer.reason) == ("quoted", "The model server at x broke off.")
+
+
+async def test_without_any_model_the_evidence_is_quoted(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without its model still answers in the documents' own words, and says why."""
+    assistant = build_assistant(Settings(docs_dir=docs))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    answer = await answer_of(assistant)
+    assert answer.route == "quoted"
+    assert answer.reason == "The embedded model is not installed. Run make setup, or set RAG_SLM_URL."
 
 
 async def test_costs_are_unknown_without_usage_or_price(make_assistant: Make) -> None:

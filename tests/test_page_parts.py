@@ -25,7 +25,7 @@ from ui.streaming import TokenStream
 
 pytestmark = pytest.mark.anyio
 
-QUESTION = "How long must I hold the reset button?"
+QUESTION = "Which button must I hold for ten seconds?"
 GOOD = Script("Hold the reset button for ten seconds.", logprob=-0.01)
 DOUBTFUL = Script("Monks in Lyon hold it.", logprob=-3.0)
 Make = Callable[..., Assistant]
@@ -135,7 +135,7 @@ async def test_an_error_is_a_sentence_with_an_id_and_a_way_on(
     """The id is in the log too, and the question can be asked again with one click."""
     assert await draw(make_assistant(ScriptedBackend(GOOD), max_question_chars=5)) is None
     output = final(packets())["output"]
-    assert output.startswith("The question has 38 characters; the limit is 5")
+    assert output.startswith("The question has 41 characters; the limit is 5")
     code = output.split("`")[1]
     assert code in caplog.text
     (action,) = [data for event, data in packets() if event == "action"]
@@ -197,7 +197,7 @@ async def test_an_edited_question_forgets_what_came_after_it() -> None:
 async def test_profiles_name_the_models_that_really_answer(make_assistant: Make) -> None:
     """And say plainly when there is no large one, or what is wrong."""
     assistant = make_assistant(ScriptedBackend(GOOD, label="SmolLM2"), mode="refine")
-    assistant.faults.append("Something is wrong.")
+    assistant._model_faults.append("Something is wrong.")
     shown = profiles(assistant)
     assert [profile.name for profile in shown] == ["Refine", "Hybrid", "Local only", "Large only"]
     assert "SmolLM2" in shown[1].markdown_description

@@ -155,11 +155,25 @@ async def test_a_small_model_that_fails_alone_leaves_its_part_or_a_quotation() -
 
 @pytest.mark.anyio
 async def test_an_answer_cut_at_its_limit_is_never_shown_as_complete() -> None:
-    """The setting to raise is named."""
-    slm = ScriptedBackend(Script(GOOD.text, logprob=-0.01, finish="length"))
-    routed = (await route(slm))[-1]
-    assert (routed.route, routed.status) == ("slm", "partial")
-    assert routed.reason == "cut at the limit of 160 tokens (RAG_SLM_MAX_TOKENS)"
+    """A cut draft is a doubtful one; a cut answer of the large model is marked. The setting to raise is named."""
+    cut = ScriptedBackend(Script(GOOD.text, logprob=-0.01, finish="length"))
+    routed = (await route(cut))[-1]
+    assert (routed.route, routed.reason) == (
+        "quoted", "the answer was cut at the limit of 160 tokens (RAG_SLM_MAX_TOKENS)",
+    )  # fmt: skip
+    routed = (await route(cut, ScriptedBackend(Script(ANSWER, finish="length"))))[-1]
+    assert (routed.route, routed.status, routed.final.text) == ("escalated", "partial", ANSWER)
+    assert routed.reason.endswith("(RAG_LLM_MAX_TOKENS)")
+
+
+@pytest.mark.anyio
+async def test_a_draft_that_loops_is_stopped_and_set_aside() -> None:
+    """Each round of a loop is as well supported as the first, and costs the reader the same time."""
+    loop = ScriptedBackend(Script("The chat listens on port 8000 of this machine. " * 30, logprob=-0.01))
+    events = await route(loop)
+    assert (events[-1].route, events[-1].reason) == ("quoted", "the draft repeats itself")
+    assert len(text_of(events).split()) < 40
+    assert loop.open == 0
 
 
 @pytest.mark.anyio

@@ -75,6 +75,14 @@ def test_the_env_file_is_read_and_an_empty_line_means_not_set(tmp_path: Path) ->
     assert (settings.k, settings.slm_url) == (7, None)
 
 
+def test_a_price_that_is_not_known_is_none_and_names_of_others_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Null, never 0; and LLM_MODEL belongs to some other program."""
+    monkeypatch.setenv("RAG_CLOUD_PRICE_IN", "none")
+    monkeypatch.setenv("LLM_MODEL", "other")
+    settings = load_settings()
+    assert (settings.cloud_price_in, settings.llm_model) == (None, "gpt-oss-20b")
+
+
 def test_an_unknown_name_in_the_env_file_is_found_too(tmp_path: Path) -> None:
     """A typing error there is as silent as one in the environment."""
     (tmp_path / ".env").write_text("RAG_DOC_DIR=x\n")

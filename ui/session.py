@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import chainlit as cl
 from chainlit.session import WebsocketSession
 
 from rag.prompts import Turn
 
-_closers: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[None]] = set()
 
 
 @dataclass
@@ -67,13 +69,21 @@ def close_later(seconds: float) -> None:
         if session.socket_id == socket_id and not task.done():
             task.cancel()
 
-    closer = asyncio.create_task(close())
-    _closers.add(closer)
-    closer.add_done_callback(_closers.discard)
+    _keep(asyncio.create_task(close()))
 
 
-async def end_closers() -> None:
-    """Cancel what `close_later` left waiting; for the end of the process."""
-    for closer in list(_closers):
-        closer.cancel()
-    await asyncio.gather(*_closers, return_exceptions=True)
+def do_meanwhile(work: Coroutine[Any, Any, None]) -> None:
+    """Do something for this session without keeping its page waiting."""
+    _keep(asyncio.create_task(work))
+
+
+async def end_tasks() -> None:
+    """Cancel what was left waiting; for the end of the process."""
+    for task in list(_tasks):
+        task.cancel()
+    await asyncio.gather(*_tasks, return_exceptions=True)
+
+
+def _keep(task: asyncio.Task[None]) -> None:
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)

@@ -51,18 +51,12 @@ async def choose_models(settings: Settings) -> Models:
         await _greet(large, faults)
         return Models(slm, large, faults=tuple(faults))
     if settings.llm_gguf:
-        idle = settings.llm_idle_s
-        path = settings.llm_gguf
-        file = Embedded(path, threads=settings.threads, role="LLM", deadlines=_deadlines(settings), idle_s=idle)
-        return Models(slm, file, faults=tuple(faults))
+        return Models(slm, _embedded(settings, settings.llm_gguf, "LLM", settings.llm_idle_s), faults=tuple(faults))
     if isinstance(slm, OpenAICompatible) and not faults:
         listed = resolve_model(settings.llm_model, await slm.list_models(), only_one_will_do=False)
         if listed:
-            key = settings.slm_api_key.get_secret_value()
-            same = OpenAICompatible(
-                slm.url, listed, api_key=key, role="LLM", deadlines=_deadlines(settings), where=slm.where
-            )
-            return Models(slm, same)
+            same_server = settings.model_copy(update={"llm_model": listed, "llm_api_key": settings.slm_api_key})
+            return Models(slm, _server(same_server, slm.url, "llm", slm.where))
     why = f"There is no large model: set RAG_LLM_URL to a server that has {settings.llm_model}, or RAG_LLM_GGUF."
     return Models(slm, None, why, tuple(faults))
 
@@ -96,8 +90,15 @@ async def _greet(backend: OpenAICompatible, faults: list[str]) -> None:
         faults.append(str(error))
 
 
-def _embedded(settings: Settings, path: Path) -> Embedded:
-    return Embedded(path, slots=settings.slots, threads=settings.threads, role="SLM", deadlines=_deadlines(settings))
+def _embedded(settings: Settings, path: Path, role: str = "SLM", idle_s: float | None = None) -> Embedded:
+    return Embedded(
+        path,
+        slots=settings.slots,
+        threads=settings.threads,
+        role=role,
+        deadlines=_deadlines(settings),
+        idle_s=idle_s,
+    )
 
 
 def _server(settings: Settings, url: str, role: str, where: str | None = None) -> OpenAICompatible:

@@ -1,0 +1,207 @@
+"""A real chat in a process of its own, scripted models on loopback, and a real Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import GARDEN, PORTS
+from tests.model_server import DONE, HEAD, chunk, models, usage
+
+ROOT = Path(__file__).parent.parent.parent
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@dataclass
+class ScriptedModels:
+    """
+    Both models behind one URL, answering by a word in the question.
+
+    `slowly`: a word every 50 ms for ever; `doubtful`: a draft that nothing supports; `dies`: cut in the middle;
+    otherwise a good draft. The large model always answers well.
+
+    Attributes:
+        open: how many answers are being generated.
+        closed_at: when each connection was closed by the client, by `time.monotonic`.
+    """
+
+    url: str = ""
+    open: int = 0
+    closed_at: list[float] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            if "/models" in head.split("\r\n")[0]:
+                writer.write(models("phi-4-mini", "gpt-oss-20b"))
+                await writer.drain()
+                return
+            length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
+            body = json.loads(await reader.readexactly(length))
+            self.open += 1
+            await self._answer(body["model"], body["messages"][-1]["content"], writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.closed_at.append(time.monotonic())
+        finally:
+            self.open = max(0, self.open - 1)
+            writer.close()
+
+    async def _answer(self, model: str, prompt: str, writer: asyncio.StreamWriter) -> None:
+        async def send(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+            if writer.transport.is_closing():
+                raise ConnectionResetError
+
+        await send(HEAD)
+        question = prompt.rsplit("Question:", 1)[-1]
+        words = "Hold the reset button for ten seconds."
+        if "doubtful" in question and model == "phi-4-mini":
+            words = "Monks in Lyon hold it for a year."
+        for number, word in enumerate(words.split(" ")):
+            await asyncio.sleep(0.02)
+            await send(chunk(word if number == 0 else f" {word}", logprob=-0.01, model=model))
+            if "dies" in question and number == 3:
+                return
+        while "slowly" in question:
+            await asyncio.sleep(0.05)
+            await send(chunk(" and on", logprob=-0.01, model=model))
+        await send(chunk(finish="stop", model=model) + usage(40, 8) + DONE)
+
+
+@pytest.fixture(scope="session")
+def scripted_models() -> Iterator[ScriptedModels]:
+    """The models' server, in a thread of its own."""
+    server, ready, loop = ScriptedModels(), threading.Event(), asyncio.new_event_loop()
+
+    async def listen() -> None:
+        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        ready.set()
+
+    def run() -> None:
+        loop.run_until_complete(listen())
+        loop.run_forever()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    yield server
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A running chat."""
+
+    url: str
+    log: Path
+
+
+StartChat = Callable[..., Chat]
+
+
+@contextmanager
+def running_chat(folder: Path, **environment: str) -> Iterator[Chat]:
+    """Start the chat as `chainlit run` does, in a folder of its own, and end it by its process id."""
+    shutil.copytree(ROOT / ".chainlit", folder / ".chainlit")
+    for name in ("public", "chainlit.md"):
+        (folder / name).symlink_to(ROOT / name)
+    if "RAG_DOCS_DIR" not in environment:
+        (folder / "docs").mkdir()
+        (folder / "docs" / "ports.md").write_text(PORTS, encoding="utf-8")
+        (folder / "docs" / "garden.txt").write_text(GARDEN, encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "chat.log"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chainlit", "run", str(ROOT / "app.py"), "-h", "--port", str(port)],
+            cwd=folder, env={**kept, "PYTHONPATH": str(ROOT), **environment}, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        url = f"http://localhost:{port}"
+        for _ in range(600):
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield Chat(url, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def start_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartChat]:
+    """Starts chats with the given settings; one at a time, kept while the settings stay the same."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        started: dict[frozenset[tuple[str, str]], Chat] = {}
+
+        def start(**environment: str) -> Chat:
+            key = frozenset(environment.items())
+            if key not in started:
+                folder = tmp_path_factory.mktemp("chat")
+                started[key] = stack.enter_context(running_chat(folder, **environment))
+            return started[key]
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser that the machine has."""
+    path = os.environ.get("RAG_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A fresh page; fails the test if the page asks any other host, or throws."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 860})
+    tab = context.new_page()
+    foreign: list[str] = []
+    thrown: list[str] = []
+    own = ("http://localhost:", "http://127.0.0.1:", "ws://localhost:", "data:", "blob:")
+    context.on("request", lambda request: None if request.url.startswith(own) else foreign.append(request.url))
+    tab.on("pageerror", lambda error: thrown.append(str(error)))
+    yield tab
+    context.close()
+    assert foreign == []
+    assert thrown == []
