@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,22 +92,19 @@ class ScriptedModels:
 @pytest.fixture(scope="session")
 def scripted_models() -> Iterator[ScriptedModels]:
     """The models' server, in a thread of its own."""
-    server, ready, loop = ScriptedModels(), threading.Event(), asyncio.new_event_loop()
+    server, ready, end = ScriptedModels(), threading.Event(), threading.Event()
 
     async def listen() -> None:
-        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        ready.set()
+        async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
+            server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+            ready.set()
+            await asyncio.to_thread(end.wait)
 
-    def run() -> None:
-        loop.run_until_complete(listen())
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(listen()), daemon=True)
     thread.start()
     assert ready.wait(10)
     yield server
-    loop.call_soon_threadsafe(loop.stop)
+    end.set()
     thread.join(10)
 
 
@@ -164,8 +161,6 @@ def running_chat(folder: Path, **environment: str) -> Iterator[Chat]:
 @pytest.fixture(scope="module")
 def start_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartChat]:
     """Starts chats with the given settings; one at a time, kept while the settings stay the same."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         started: dict[frozenset[tuple[str, str]], Chat] = {}
 

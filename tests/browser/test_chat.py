@@ -86,7 +86,7 @@ def test_a_doubtful_draft_is_escalated_with_the_reason_and_can_still_be_read(pag
     page.locator(".gr-fall-line").wait_for()
     message = page.locator(ANSWERS)
     expect(message).to_contain_text("Hold the reset button for ten seconds. [1]")
-    expect(page.locator(".gr-draft")).to_have_count(0)
+    expect(page.locator(".gr-draft")).to_be_hidden()
     page.locator(".gr-unfold").click()
     expect(page.locator(".gr-draft")).to_contain_text("Monks in Lyon")
     page.locator(".gr-fall-line").click()
@@ -219,7 +219,7 @@ def test_the_settings_panel_changes_the_next_answer(page: Page, scripted_chat: C
     """A confidence of at least 1 lets no draft stand."""
     open_chat(page, scripted_chat)
     page.click("#chat-settings-open-modal")
-    page.fill("#min_confidence", "1")
+    page.locator("#min_confidence [role=slider]").press("End")
     page.get_by_role("button", name="Confirm").click()
     ask(page, QUESTION)
     expect(page.locator(".gr-note[data-kind=escalated]")).to_contain_text("< 1.00", timeout=20_000)
