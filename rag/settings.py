@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         le=1,
         description="Least share of the question's words in the best sentence; below it the documents do not answer.",
     )
-    history_turns: int = Field(2, ge=0, le=20, description="How many earlier questions and answers go into the prompt.")
+    history_turns: int = Field(1, ge=0, le=20, description="How many earlier questions and answers go into the prompt.")
 
     # --- The small language model (SLM) ------------------------------------------------------------------
     slm_url: str | None = Field(

@@ -11,10 +11,10 @@ from rag.assistant import Assistant, Knobs
 from rag.settings import Mode
 
 MODES: dict[Mode, tuple[str, str]] = {
-    "hybrid": ("Hybrid", "{slm} drafts every answer; a short or doubtful draft goes to {llm}."),
-    "slm": ("Local only", "Only {slm} answers; a doubtful draft is replaced by the documents' own words."),
+    "hybrid": ("Hybrid", "{slm} drafts every answer. A short or doubtful draft goes to {llm}."),
+    "slm": ("Local only", "Only {slm} answers. A doubtful draft is replaced by the documents' own words."),
     "llm": ("Large only", "Every question goes to {llm}."),
-    "refine": ("Refine", "{slm} drafts; long drafts and flagged topics are polished by {llm}."),
+    "refine": ("Refine", "{slm} drafts. Long drafts and flagged topics are polished by {llm}."),
 }
 
 _ICONS: dict[Mode, str] = {"hybrid": "hybrid", "slm": "local", "llm": "large", "refine": "refine"}
@@ -30,16 +30,15 @@ STARTERS = [
 def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
     """The modes as chat profiles, the configured one first, each saying which models it really means."""
     models = assistant.models
-    slm = f"**{models.slm.label}** ({models.slm.where})" if models else "the small model (loading)"
+    slm = f"**{models.slm.label}** ({models.slm.where})" if models else "The small model (loading)"
     llm = f"**{models.llm.label}** ({models.llm.where})" if models and models.llm else "the large model"
-    none = f" {models.no_llm}" if models and models.no_llm else ""
+    none = f"\n\n{models.no_llm} Until then, the documents' own words stand in." if models and models.no_llm else ""
+    faults = "".join(f"\n\n⚠ {fault}" for fault in assistant.faults)
     ordered = sorted(MODES, key=lambda mode: mode != assistant.settings.mode)
     return [
         cl.ChatProfile(
             name=MODES[mode][0],
-            markdown_description=MODES[mode][1].format(slm=slm, llm=llm)
-            + (none if mode != "slm" else "")
-            + "".join(f"\n\n⚠ {fault}" for fault in assistant.faults),
+            markdown_description=MODES[mode][1].format(slm=slm, llm=llm) + ("" if mode == "slm" else none) + faults,
             icon=f"/public/icons/{_ICONS[mode]}.svg",
             default=mode == assistant.settings.mode,
             starters=starters(),

@@ -135,10 +135,7 @@ class Reply:
             start = evidence.start
         end = start + len(evidence.quote)
         source: dict[str, Any] = answer.to_metadata()["sources"][citation.number - 1]
-        return source | {
-            "before": text[max(0, start - _AROUND_CHARS) : start],
-            "after": text[end : end + _AROUND_CHARS],
-        }
+        return source | {"before": _before(text, start), "after": _after(text, end)}
 
 
 def ask_again(question: str) -> cl.Action:
@@ -149,6 +146,22 @@ def ask_again(question: str) -> cl.Action:
 def new_error_id() -> str:
     """A short code that stands on the page and in the log."""
     return secrets.token_hex(4)
+
+
+def _before(text: str, start: int) -> str:
+    """Some of the text up to a place, from the beginning of a line."""
+    if start <= _AROUND_CHARS:
+        return text[:start]
+    line = text.find("\n", start - _AROUND_CHARS, start)
+    return "…\n" + text[line + 1 if line >= 0 else start - _AROUND_CHARS : start]
+
+
+def _after(text: str, end: int) -> str:
+    """Some of the text from a place on, up to the end of a line."""
+    if len(text) - end <= _AROUND_CHARS:
+        return text[end:]
+    line = text.rfind("\n", end, end + _AROUND_CHARS)
+    return text[end : line if line >= 0 else end + _AROUND_CHARS] + "\n…"
 
 
 def _card_kind(answer: Answer) -> str | None:

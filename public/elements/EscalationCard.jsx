@@ -8,10 +8,12 @@ const ICONS = { escalated: ArrowUpRight, quoted: Quote, refined: Sparkles, unche
 // Chainlit evaluates this file again whenever the chat changes state; what is open is kept beside it.
 const opened = (window.groundedOpened = window.groundedOpened || new WeakMap());
 
-function Sentence({ kind, reason, small, large }) {
+function Sentence({ kind, reason, small, large, drafted }) {
   const why = reason ? ` (${String(reason).replace(/ ([<>≤≥=]) /g, '\u00a0$1\u00a0')})` : '';
   if (kind === 'quoted') {
-    return <p>The draft was set aside{why}; these are the documents’ own words.</p>;
+    return drafted
+      ? <p>The draft was set aside{why}; these are the documents’ own words.</p>
+      : <p>No model answered{why}; these are the documents’ own words.</p>;
   }
   if (kind === 'refined') {
     return <p><b>{large}</b> polished a draft by <b>{small}</b>{why}.</p>;
@@ -49,6 +51,7 @@ export default function EscalationCard() {
         <Sentence
           kind={kind}
           reason={props.reason}
+          drafted={Boolean(props.draft)}
           small={starts === 'small' && !props.draft_model ? first(small) : small}
           large={starts === 'large' && !props.model ? first(large) : large}
         />

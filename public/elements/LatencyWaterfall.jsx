@@ -12,7 +12,7 @@ const ROUTES = {
   llm: ['Large model', 'large', Layers, 'The large model answered.'],
   escalated: ['Escalated', 'large', ArrowUpRight, 'The small model’s draft was not kept, and the large model answered.'],
   refined: ['Refined', 'large', Sparkles, 'The large model polished the small model’s draft.'],
-  quoted: ['Quoted', 'other', Quote, 'The draft was set aside, and the documents are quoted instead.'],
+  quoted: ['Quoted', 'other', Quote, 'The documents are quoted in place of a model’s answer.'],
   abstained: ['No answer', 'other', CircleSlash, 'The documents do not say.']
 };
 
