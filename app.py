@@ -9,6 +9,7 @@ import sys
 from typing import Any, NoReturn
 
 import chainlit as cl
+import chainlit.server as server
 from chainlit.config import config
 
 from rag.assistant import Assistant, build_assistant
@@ -51,15 +52,16 @@ def _exit_if_taken(host: str, port: int) -> None:
 
 
 assistant = _build_or_exit()
-harden()
-quiet_stop()
+if server.app.middleware_stack is None:  # not again when `chainlit run --watch` loads this file again
+    _exit_if_taken(config.run.host, config.run.port)
+    harden()
+    quiet_stop()
 _starting: list[asyncio.Task[None]] = []
 
 
 @cl.on_app_startup
 async def start() -> None:
     """Begin to load documents and model; the page opens meanwhile."""
-    _exit_if_taken(config.run.host, config.run.port)
     _starting.append(asyncio.create_task(assistant.start()))
 
 

@@ -115,6 +115,21 @@ async def test_a_kept_draft_shows_sources_and_waterfall(packets: Callable[[], An
     assert shown["LatencyWaterfall"]["latency"] == message["metadata"]["latency"]
 
 
+async def test_the_metadata_is_persisted_with_the_message(
+    packets: Callable[[], Any], make_assistant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever history is attached gets the final text and the metadata of the contract in one piece."""
+    layer = AsyncMock()
+    monkeypatch.setattr("chainlit.data._data_layer", layer)
+    monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
+    await draw(make_assistant(ScriptedBackend(GOOD)))
+    await asyncio.sleep(0)
+    stored = [call.args[0] for call in layer.create_step.call_args_list if call.args[0]["type"] == "assistant_message"]
+    assert [step["output"] for step in stored] == ["Hold the reset button for ten seconds. [1]"]
+    assert stored[0]["metadata"] == final(packets())["metadata"]
+    assert stored[0]["metadata"]["latency"]["stages"]
+
+
 async def test_an_escalation_folds_the_draft_into_a_card(packets: Callable[[], Any], make_assistant: Make) -> None:
     """Same message, draft gone from it, reason and draft in the card from the moment of the escalation."""
     llm = ScriptedBackend("Hold the reset button for ten seconds.", label="gpt-oss-20b")
