@@ -105,8 +105,9 @@ def _stem(word: str) -> str:
 
 def _ends_nothing(text: str, start: int, end: regex.Match[str]) -> bool:
     dot, after = end.start(), text[end.end() : end.end() + 1]
-    if text[dot] == "…":
-        return after.islower()
+    mark = end.group().strip()
+    if after.islower() and (mark[0] == "…" or mark[-1] in "\"'”’)]"):
+        return True  # asked "why?" and went on
     before = text[max(start, dot - 12) : dot].split()
     if text[dot] != "." or not before:
         return False

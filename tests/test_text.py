@@ -35,6 +35,7 @@ def test_words_are_the_same_for_documents_and_questions(text: str, expected: lis
         pytest.param("By J. K. Rowling. Next.", ["By J. K. Rowling.", "Next."], id="initials"),
         pytest.param("It takes 0.9 s. The rest waits.", ["It takes 0.9 s.", "The rest waits."], id="unit"),
         pytest.param("4. Start a server. Wait.", ["4. Start a server.", "Wait."], id="number of a list item"),
+        pytest.param('Asked "why?" he left. End.', ['Asked "why?" he left.', "End."], id="quoted question"),
         pytest.param("Loading … then done. End.", ["Loading … then done.", "End."], id="dots inside"),
         pytest.param("Version 2.5 is out. It works.", ["Version 2.5 is out.", "It works."], id="number"),
         pytest.param("See www.example.com. Then go.", ["See www.example.com.", "Then go."], id="address"),
