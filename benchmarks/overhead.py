@@ -99,9 +99,7 @@ def main() -> None:
     """Run from the command line."""
     options = arguments(__doc__ or "", rounds=40)
     results = asyncio.run(measure(options.rounds))
-    rows = [
-        [what, way, *results[what][way].values()] for what in ("ttft_ms", "total_ms") for way in ("direct", "page")
-    ]
+    rows = [[what, way, *results[what][way].values()] for what in ("ttft_ms", "total_ms") for way in ("direct", "page")]
     print(table(["", "way", "p50", "p95"], rows))
     print(f"added TTFT, ms: {results['added_ttft_ms']}   total, ratio: {results['total_ratio']}")
     print(f"the page's stages, ms: {results['page_stages_ms']}; outside of them: {results['outside_stages_ms']}")

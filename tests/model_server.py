@@ -105,10 +105,10 @@ class ModelServer:
 
 
 @asynccontextmanager
-async def model_server(*scripts: list[Step], **options: Any) -> AsyncGenerator[ModelServer, None]:
+async def model_server(*scripts: list[Step], port: int = 0, **options: Any) -> AsyncGenerator[ModelServer, None]:
     """A server for the length of a `with` block."""
     server = ModelServer(list(scripts) or [ANSWER], **options)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", port)
     server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
