@@ -24,12 +24,18 @@ STEADY_S = 3.0
 
 def processes(pid: int) -> list[int]:
     """A process and all that descend from it."""
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    ]
-    return [pid, *(one for child in children for one in processes(child))]
+    return [pid, *(one for child in children_of(pid) for one in processes(child))]
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that live."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
+        except FileNotFoundError:  # a thread that has just ended
+            continue
+    return found
 
 
 def pss_mb(pid: int) -> float:

@@ -25,28 +25,38 @@ async def answer(message: cl.Message) -> None:
     await cl.Message("Nothing.").send()
 """
 
+NAMES = {
+    "empty_health_s": "empty Chainlit app: /health",
+    "health_s": "chat: /health",
+    "asked_s": "chat: the first question is sent",
+    "load_s": "  … then it waits for the model, for",
+    "prefill_s": "  … and for the prompt to be read, for",
+    "first_word_s": "chat: the first word of its answer",
+}
 
-async def first_word(folder: Path) -> tuple[float, float]:
-    """Start the chat and ask at once: seconds to `/health` and to the first text of the answer."""
+
+async def first_word(folder: Path) -> dict[str, float]:
+    """Start the chat and ask at once: seconds to `/health` and to the first text, and how long that waited to load."""
     with running_chat(folder) as chat:
         async with reader(chat) as one:
             asked = time.perf_counter() - chat.started
             seen = await one.ask(QUESTION)
-        return chat.healthy_s, asked + seen.first_s
+    stages = {stage["name"]: stage["ms"] / 1e3 for stage in seen.metadata["latency"]["stages"]}
+    waits = {"load_s": stages.get("load", 0.0), "prefill_s": stages.get("first_token", 0.0)}
+    return {"health_s": chat.healthy_s, "asked_s": asked, **waits, "first_word_s": asked + seen.first_s}
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Both apps in turn, the first one changing."""
-    found: dict[str, list[float]] = {"empty_health_s": [], "health_s": [], "first_word_s": []}
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
 
     def start_empty(folder: Path) -> None:
         with running_chat(folder, folder / "empty.py") as chat:
             found["empty_health_s"].append(chat.healthy_s)
 
     def start_chat(folder: Path) -> None:
-        health, first = asyncio.run(first_word(folder))
-        found["health_s"].append(health)
-        found["first_word_s"].append(first)
+        for name, seconds in asyncio.run(first_word(folder)).items():
+            found[name].append(seconds)
 
     with chat_folder() as folder:
         (folder / "empty.py").write_text(EMPTY_APP, encoding="utf-8")
@@ -60,12 +70,7 @@ def main() -> None:
     """Run from the command line."""
     options = arguments(__doc__ or "", rounds=5)
     found = measure(options.rounds)
-    named = {
-        "empty Chainlit app: /health": "empty_health_s",
-        "chat: /health": "health_s",
-        "chat: first word": "first_word_s",
-    }
-    rows = [[words, *(f"{f(found[name]):.2f}" for f in (median, min, max))] for words, name in named.items()]
+    rows = [[words, *(f"{f(found[name]):.2f}" for f in (median, min, max))] for name, words in NAMES.items()]
     print(table(["seconds from the start of the process", "median", "least", "most"], rows))
     conclude(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -17,7 +18,7 @@ from rag.assistant import Assistant, Knobs
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelBroke
 from rag.prompts import Turn
-from ui.choices import STARTERS, mode_of_profile, profiles, read_panel
+from ui.choices import STARTERS, mode_of_profile, profiles, read_panel, starters
 from ui.hardening import without_remote_links
 from ui.reply import Reply
 from ui.session import Conversation
@@ -219,7 +220,17 @@ async def test_profiles_name_the_models_that_really_answer(make_assistant: Make)
     assert "There is no large model" in shown[1].markdown_description
     assert "Something is wrong." in shown[1].markdown_description
     assert [mode_of_profile(profile.name) for profile in shown] == ["refine", "hybrid", "slm", "llm"]
-    assert len(shown[0].starters or []) == len(STARTERS) == 4
+
+
+async def test_starters_fit_the_documents_that_are_searched(make_assistant: Make, docs: Path) -> None:
+    """Questions about our manual would only be abstained from in somebody else's folder."""
+    assistant = make_assistant(ScriptedBackend(GOOD))
+    assert [starter.message for starter in starters(assistant)] == [question for question, _ in STARTERS]
+    await assistant.start()
+    assert [starter.message for starter in starters(assistant)] == ["Tell me about garden", "Tell me about Ports"]
+    (docs / "using-the-chat.md").write_text("# Using the chat\n\nType a question.")
+    await assistant.library.refresh()
+    assert [starter.message for starter in starters(assistant)] == [question for question, _ in STARTERS]
 
 
 @pytest.mark.parametrize(

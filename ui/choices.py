@@ -19,6 +19,7 @@ MODES: dict[Mode, tuple[str, str]] = {
 
 _ICONS: dict[Mode, str] = {"hybrid": "hybrid", "slm": "local", "llm": "large", "refine": "refine"}
 
+_OUR_PAGE = "using-the-chat.md"
 STARTERS = [
     ("How do I use my own documents?", "documents"),
     ("When is a draft escalated to the large model?", "route"),
@@ -41,18 +42,29 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
             markdown_description=MODES[mode][1].format(slm=slm, llm=llm) + ("" if mode == "slm" else none) + faults,
             icon=f"/public/icons/{_ICONS[mode]}.svg",
             default=mode == assistant.settings.mode,
-            starters=starters(),
+            starters=starters(assistant),
         )
         for mode in ordered
     ]
 
 
-def starters() -> list[cl.Starter]:
-    """Questions about the default documents, as one would ask them at first."""
+def starters(assistant: Assistant) -> list[cl.Starter]:
+    """Questions to begin with: about our manual while it is what is searched, else about the first documents."""
+    shelf = assistant.library.shelf
+    if not shelf.documents or _OUR_PAGE in shelf.documents:
+        return [cl.Starter(label=one, message=one, icon=f"/public/icons/starter-{icon}.svg") for one, icon in STARTERS]
+    titles: dict[str, str] = {}
+    for chunk in shelf.index.chunks:
+        titles.setdefault(chunk.document, chunk.heading[0] if chunk.heading else _title(chunk.document))
+    questions = [f"Tell me about {title}" for title in dict.fromkeys(titles.values()) if len(title) <= 60]
     return [
-        cl.Starter(label=question, message=question, icon=f"/public/icons/starter-{icon}.svg")
-        for question, icon in STARTERS
+        cl.Starter(label=one, message=one, icon="/public/icons/starter-documents.svg")
+        for one in questions[: len(STARTERS)]
     ]
+
+
+def _title(document: str) -> str:
+    return document.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace("_", " ").replace("-", " ")
 
 
 def mode_of_profile(name: str | None) -> Mode | None:
