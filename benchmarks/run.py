@@ -27,9 +27,7 @@ QUICK = {
 def main() -> int:
     """Run from the command line; exit status 1 if a benchmark failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes: about two minutes, figures not worth keeping"
-    )
+    parser.add_argument("--quick", action="store_true", help="small sizes: about two minutes; not worth keeping")
     parser.add_argument("--record", action="store_true", help="keep the results in benchmarks/results/")
     parser.add_argument("--only", nargs="+", choices=QUICK, default=list(QUICK), help="some of them")
     options = parser.parse_args()

@@ -55,7 +55,7 @@ def split(document: Document, *, max_words: int = 160) -> list[Chunk]:
     Cut a document into chunks of at most `max_words` words.
 
     Neighbouring paragraphs under the same heading share a chunk while they fit. A longer paragraph is cut
-    between sentences; a sentence or a code block longer than the limit stays whole.
+    between sentences, a longer code block between lines.
 
     Raises:
         ValueError: `max_words` is below 1.
@@ -154,26 +154,40 @@ def _packed(text: str, parts: list[Block], max_words: int) -> Iterator[tuple[int
 def _pieces(text: str, parts: list[Block], max_words: int) -> Iterator[tuple[int, int]]:
     for part in parts:
         body = text[part.start : part.end]
-        if part.kind == "code" or len(body.split()) <= max_words:
+        if len(body.split()) <= max_words:
             yield part.start, part.end
-        else:
-            for start, end in sentences(body):
-                yield part.start + start, part.start + end
+            continue
+        spans = (
+            [match.span() for match in re.finditer(r"[^\n]*\S[^\n]*", body)] if part.kind == "code" else sentences(body)
+        )
+        for start, end in spans:
+            yield part.start + start, part.start + end
 
 
 def plain(markdown: str) -> str:
     """
-    A line of Markdown without its marks, as a reader would say it.
+    A line of Markdown without its marks, as a reader would say it. What stands in backticks is left as it is.
 
-    >>> plain("- **Hold** the [button](x.md) for `10 s`")
-    'Hold the button for 10 s'
+    >>> plain("- **Hold** the [button](x.md) for `2**10 s`")
+    'Hold the button for 2**10 s'
     """
     text = _ITEM.sub("", markdown, count=1) if _ITEM.match(markdown) else markdown
-    text = re.sub(r"!?\[([^\]\n]{0,300})\]\([^)\s]{0,300}\)", r"\1", text)
-    text = re.sub(r"(\*\*|__|`)", "", text)
-    text = re.sub(r"(?<!\w)\*(\S[^*\n]{0,300})\*(?!\w)", r"\1", text)
-    text = re.sub(r"(?<!\w)_(\S[^_\n]{0,300})_(?!\w)", r"\1", text)
     if text.lstrip().startswith("|"):
         text = ", ".join(cell.strip() for cell in text.strip().strip("|").split("|") if cell.strip())
     text = re.sub(r"(?m)^[ ]{0,3}>[ ]?", "", text)
-    return " ".join(text.split())
+    parts = text.split("`")
+    parts[::2] = [_without_emphasis(part) for part in parts[::2]]  # every other part is code
+    return " ".join("".join(parts).split())
+
+
+def _without_emphasis(text: str) -> str:
+    text = re.sub(r"!?\[([^\]\n]{0,300})\]\([^)\s]{0,300}\)", r"\1", text)
+    text = re.sub(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,300})(?<=[^\s*])\1(?![\w*])", r"\2", text)
+    return re.sub(
+        r"(?<!\w)(_{1,2})(?=[^\s_])([^_\n]{1,300} [^_\n]{1,300}|[^\W_]{1,300})(?<=[^\s_])\1(?!\w)", _inner, text
+    )
+
+
+def _inner(match: re.Match[str]) -> str:
+    # `__init__` is a name, `_so_` and `__so it is__` are emphasis.
+    return match[0] if match[1] == "__" and " " not in match[2] else match[2]

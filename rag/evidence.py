@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rag.bm25 import Hit
-from rag.chunking import Chunk, blocks, plain
+from rag.chunking import Block, Chunk, blocks, plain
 from rag.text import estimate_tokens, numbers, sentences, words
 
 # A hit further down the list is less likely to be the right one; its sentences count for less.
@@ -14,6 +15,22 @@ _RANK_WEIGHT = 0.8
 # What a heading says also holds for the sentences below it, but less surely than their own words.
 _HEADING_WEIGHT = 0.5
 MIN_SUPPORT = 0.6
+# Of a sentence's words, so many must stand in the evidence in the same order: 'A calls B' is not 'B calls A'.
+_MIN_ORDER = 0.5
+_LONGEST_CODE = 600
+
+_NEGATIONS = frozenset("not no never none nothing nobody neither nor cannot without".split())
+_OPPOSITES = [
+    ("on", "off"), ("before", "after"), ("above", "below"), ("over", "under"), ("up", "down"), ("more", "less"),
+    ("more", "fewer"), ("most", "least"), ("always", "never"), ("all", "none"), ("start", "stop"),
+    ("open", "close"), ("enable", "disable"), ("enabled", "disabled"), ("higher", "lower"), ("larger", "smaller"),
+    ("first", "last"), ("left", "right"), ("yes", "no"), ("true", "false"), ("with", "without"),
+    ("can", "cannot"), ("increase", "decrease"), ("increases", "decreases"), ("allowed", "refused"),
+    ("minimum", "maximum"), ("longer", "shorter"), ("faster", "slower"), ("inside", "outside"),
+]  # fmt: skip
+_PLAIN_WORD = re.compile(r"[\w']+")
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_MARK = re.compile(r"[ \t]*\[(?:[ \t]*[1-9]\d{0,2}[ \t]*(?:[,;–-][ \t]*\d{1,3}[ \t]*){0,8}|no source)\](?!\()")
 
 
 @dataclass(frozen=True)
@@ -105,12 +122,13 @@ def sentences_of(chunk: Chunk) -> list[Evidence]:
     markdown = chunk.document.lower().endswith((".md", ".markdown"))
     for block in blocks(chunk.text, markdown=markdown):
         body = chunk.text[block.start : block.end]
-        spans = [(0, len(body))] if block.kind in ("code", "row") else sentences(body)
-        for start, end in spans:
+        short = block.kind in ("code", "row") and len(body) <= _LONGEST_CODE
+        for start, end in [(0, len(body))] if short else sentences(body):
             at = chunk.start + block.start
-            text = plain(body[start:end])
+            quote = body[start:end]
+            text = plain(quote) if markdown and block.kind != "code" else " ".join(quote.split())
             if words(text):
-                found.append(Evidence(text, body[start:end], chunk, at + start, at + end))
+                found.append(Evidence(text, quote, chunk, at + start, at + end))
     return found
 
 
@@ -131,14 +149,50 @@ def support(sentence: str, evidence: Evidence) -> float:
     """
     How much of a sentence one piece of evidence backs, 0 to 1.
 
-    The share of the sentence's words found in the evidence or the headings above it; 0 where it names a number
-    that the evidence does not.
+    The share of the sentence's words found in the evidence or the headings above it, and 0 where words may agree
+    and the meaning does not: a number or its unit that the evidence does not name, a negation or an opposite
+    ('before' for 'after') on one side only, or the shared words in quite another order. A citation that is wrong
+    does more harm than one that is missing.
     """
-    needed = set(words(sentence))
-    context = f"{evidence.text} {' '.join(evidence.chunk.heading)}"
-    if not needed or not numbers(sentence) <= numbers(context):
+    context = f"{' '.join(evidence.chunk.heading)} {evidence.text}"
+    said, source = words(sentence), words(context)
+    if not said or not numbers(sentence) <= numbers(context) or contradicts(sentence, evidence.text):
         return 0.0
-    return len(needed & set(words(context))) / len(needed)
+    if _in_same_order(said, source) < len(said) * _MIN_ORDER:
+        return 0.0
+    return len(set(said) & set(source)) / len(set(said))
+
+
+def contradicts(sentence: str, source: str) -> bool:
+    """
+    Whether two sentences differ in a negation or in one of a pair of opposites.
+
+    >>> contradicts("Do this before the restart.", "Do this after the restart.")
+    True
+    """
+    left, right = (set(_PLAIN_WORD.findall(text.casefold().replace("’", "'"))) for text in (sentence, source))
+    if bool(_negations(left)) != bool(_negations(right)):
+        return True
+    return any(
+        (one in left and other in right and one not in right) or (other in left and one in right and other not in right)
+        for one, other in _OPPOSITES
+    )
+
+
+def _negations(some_words: set[str]) -> set[str]:
+    return {word for word in some_words if word in _NEGATIONS or word.endswith("n't")}
+
+
+def _in_same_order(said: Sequence[str], source: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    row = [0] * (len(source) + 1)
+    for word in said:
+        diagonal = 0
+        for at, other in enumerate(source, start=1):
+            above = row[at]
+            row[at] = diagonal + 1 if word == other else max(above, row[at - 1])
+            diagonal = above
+    return row[-1]
 
 
 def cite(answer: str, evidence: Sequence[Evidence]) -> Cited:
@@ -151,19 +205,19 @@ def cite(answer: str, evidence: Sequence[Evidence]) -> Cited:
     >>> cite("The port is 8000. It was chosen in Lyon.", sentences_of(chunk)).text
     'The port is 8000. [1] It was chosen in Lyon. [no source]'
     """
-    text = _without_marks(answer)
+    text = without_marks(answer)
     order: dict[Evidence, int] = {}
     pieces: list[str] = []
     unsupported, last = 0, 0
-    for start, end in _claims(text):
+    for start, end, mark_at in _claims(text):
         best = max(evidence, key=lambda one: support(text[start:end], one), default=None)
         if best is not None and support(text[start:end], best) >= MIN_SUPPORT:
             mark = f"[{order.setdefault(best, len(order) + 1)}]"
         else:
             mark = NO_SOURCE
             unsupported += 1
-        pieces.append(f"{text[last:end]} {mark}")
-        last = end
+        pieces.append(f"{text[last:mark_at].rstrip(' ')} {mark}{' ' if mark_at < end else ''}")
+        last = mark_at
     citations = tuple(Citation(number, one) for one, number in order.items())
     return Cited("".join(pieces) + text[last:], citations, unsupported)
 
@@ -180,36 +234,47 @@ def quote(evidence: Sequence[Evidence], *, most: int = 2) -> Cited:
     return Cited(text, citations)
 
 
+def without_marks(answer: str) -> str:
+    """
+    An answer without citation marks, a model's or our own. Code keeps its brackets.
+
+    >>> without_marks("The port is 8000 [2]. See `items[0]`. [no source]")
+    'The port is 8000. See `items[0]`.'
+    """
+    parts = _CODE.split(answer)
+    parts[::2] = [_MARK.sub("", part) for part in parts[::2]]  # every other part is code
+    return "".join(parts)
+
+
 def _quotable(evidence: Evidence) -> str:
     if "\n" in evidence.quote and evidence.quote.lstrip().startswith(("```", "~~~")):
         return evidence.quote.replace("\n", "\n> ") + "\n>"
-    return evidence.text
+    # The words are the document's; a backslash keeps Markdown from reading marks into them.
+    return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", evidence.text)
 
 
-def _claims(text: str) -> list[tuple[int, int]]:
-    """The spans of an answer's sentences that claim something: code and empty phrases do not."""
+def _claims(text: str) -> list[tuple[int, int, int]]:
+    """
+    The sentences of an answer that claim something; code, table headers and empty phrases do not.
+
+    Returns:
+        (start, end, where its mark goes) in characters; in a table row the mark goes inside the last cell.
+    """
     claims = []
-    for block in blocks(text):
-        if block.kind == "code":
-            continue
+    parts = blocks(text)
+    for block, following in zip(parts, [*parts[1:], None], strict=True):
         body = text[block.start : block.end]
+        if block.kind == "code" or (block.kind == "row" and following and _is_delimiter(text, following)):
+            continue
         for start, end in [(0, len(body))] if block.kind == "row" else sentences(body):
             if words(body[start:end]):
-                claims.append((block.start + start, block.start + end))
+                inside = 1 if block.kind == "row" and body.endswith("|") else 0
+                claims.append((block.start + start, block.start + end, block.start + end - inside))
     return claims
 
 
-def _without_marks(answer: str) -> str:
-    out, rest = [], answer
-    while "[" in rest:
-        head, _, rest = rest.partition("[")
-        inside, closed, tail = rest[:24].partition("]")
-        if closed and inside.strip() and all(c.isdigit() or c in " ,;-" for c in inside):
-            out.append(head.rstrip(" "))
-            rest = tail + rest[24:]
-        else:
-            out.append(head + "[")
-    return "".join(out) + rest
+def _is_delimiter(text: str, block: Block) -> bool:
+    return block.kind == "row" and set(text[block.start : block.end]) <= set("|-: \t")
 
 
 def _within(candidates: Sequence[Evidence], tokens: int) -> list[Evidence]:

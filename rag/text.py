@@ -31,6 +31,35 @@ _ABBREVIATIONS = frozenset(
 
 _SENTENCE_END = regex.compile(r"(?:[.!?…]+[\"'”’)\]*_`]*(?=\s)|[。！？।॥]+[”’」』]*)\s*")
 
+_NUMBER_WORDS = {
+    word: str(value)
+    for value, word in enumerate(
+        "zero - two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty".split()
+    )
+    if word != "-"
+} | {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "hundred": "100", "thousand": "1000"}
+
+_UNITS = {
+    name: names.split()[0]
+    for names in (
+        "ms millisecond", "s sec second", "min minute", "h hour", "day", "week", "month", "year", "b", "kb kilobyte",
+        "mb megabyte", "gb gigabyte gib", "tb terabyte", "%  percent", "degree °c °f", "px pixel", "token", "word",
+        "character", "chunk", "core", "m metre meter", "km kilometre kilometer", "kg kilogram", "usd dollar $",
+        "euro € eur", "million", "billion",
+    )
+    for name in names.split()
+}  # fmt: skip
+
+_NUMBER = regex.compile(
+    r"(?:(?<![\p{L}\p{N}_.,])(?P<sign>[-−])?(?P<digits>\d(?:[\d,.]*\d)?)|(?<=[\p{L}\p{N}_.,-])(?P<digits>\d(?:[\d,.]*\d)?)"
+    r"|\b(?P<word>\L<words>)\b)(?:[\s-]?(?P<unit>[\p{L}°]+|[%$€]))?",
+    words=list(_NUMBER_WORDS),
+)
+
+# A "sentence" of a list without full stops, or of a log, is cut, so that no single one fills a prompt.
+_LONGEST_SENTENCE = 600
+
 _stemmers = threading.local()
 
 
@@ -50,21 +79,30 @@ def words(text: str) -> list[str]:
     return [_stem(word) for word in _WORD.findall(folded) if word not in STOP_WORDS]
 
 
-def numbers(text: str) -> set[str]:
+def numbers(text: str) -> set[tuple[str, str]]:
     """
-    The numbers of a text, digits only, as they must agree between an answer and its source.
+    The numbers of a text with their units, as they must agree between an answer and its source.
 
-    >>> sorted(numbers("1,024 tokens in 7.5 ms, gpt-oss-20b"))
-    ['1024', '20', '7.5']
+    Number words count (`ten`, but not `one`, which is mostly a pronoun), signs count, separators do not. The unit
+    is the word behind the number if it is one; otherwise it is empty.
+
+    >>> sorted(numbers("1,024 tokens in 7.5 ms, gpt-oss-20b at -5 degrees"))
+    [('-5', 'degree'), ('1024', 'token'), ('20', 'b'), ('7.5', 'ms')]
     """
-    return {found.replace(",", "").rstrip(".") for found in regex.findall(r"\d(?:[\d,.]*\d)?", text)}
+    found = set()
+    for match in _NUMBER.finditer(unicodedata.normalize("NFKC", text).casefold()):
+        value = _NUMBER_WORDS.get(match["word"] or "") or match["digits"].replace(",", "").rstrip(".")
+        unit = match["unit"] or ""
+        found.add((("-" if match["sign"] else "") + value, _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"), "")))
+    return found
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
     """
     Where the sentences of one paragraph are.
 
-    Abbreviations and initials do not end a sentence; a text without any end is one sentence.
+    Abbreviations and initials do not end a sentence; a text without any end is one sentence. What is longer than
+    600 characters is cut at line ends, or else between words.
 
     Returns:
         Spans (start, end) in characters, without surrounding whitespace, in order.
@@ -122,5 +160,15 @@ def _add_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int)
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    while end - start > _LONGEST_SENTENCE:
+        limit = start + _LONGEST_SENTENCE
+        cut = text.rfind("\n", start + 1, limit)
+        if cut < 0:
+            cut = max(text.rfind(" ", start + 1, limit), -1)
+        cut = cut if cut > start else limit
+        spans.append((start, cut))
+        start = cut
+        while start < end and text[start].isspace():
+            start += 1
     if start < end:
         spans.append((start, end))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rag.bm25 import Bm25Index
-from rag.chunking import split
+from rag.chunking import Chunk, split
 from rag.documents import Document
-from rag.evidence import Evidence, cite, coverage, gather, quote, sentences_of, support
+from rag.evidence import Evidence, cite, coverage, gather, quote, sentences_of, support, without_marks
 from tests.conftest import PORTS
 
 
@@ -88,9 +88,81 @@ def test_numbers_that_the_model_wrote_are_not_citations(mark: str) -> None:
     assert cited.text == "The chat listens on port 8000. [1]"
 
 
-def test_brackets_that_are_no_marks_stay() -> None:
-    """A list index in code or a link is the answer's own."""
-    assert cite("See [the page](x.md) and [ ] and a[i].", ()).text.startswith("See [the page](x.md) and [ ] and a[i].")
+@pytest.mark.parametrize(
+    "text",
+    ["See [the page](x.md) and [ ] and a[i].", "Use `items[1]`.", "Run:\n\n```\nx[1] = y[1, 2]\n```", "[1](x.md)"],
+)
+def test_brackets_that_are_no_marks_stay(text: str) -> None:
+    """Code keeps its brackets, and so does a link."""
+    assert without_marks(text) == text
+
+
+def test_our_own_marks_are_taken_out_again() -> None:
+    """A model that has seen them in the conversation may repeat them."""
+    assert cite("The chat listens on port 8000. [no source]", evidence_for("port of the chat")).text == (
+        "The chat listens on port 8000. [1]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "source"),
+    [
+        ("The chat does not listen on port 8000.", "The chat listens on port 8000."),
+        ("The chat listens on port 8000.", "The chat does not listen on port 8000."),
+        ("Hold the button for two seconds.", "Hold the button for ten seconds."),
+        ("Turn the router off.", "Turn the router on."),
+        ("Save the file before the restart.", "Save the file after the restart."),
+        ("The file has 5 GB.", "The file has 5 MB."),
+        ("It freezes at -5 degrees.", "It freezes at 5 degrees."),
+        ("The large model calls the small model.", "The small model waits; nobody calls the large one."),
+        ("LLM calls SLM.", "SLM calls LLM."),
+        ("You can't open it.", "You can open it."),
+        ("It has fewer words.", "It has more words."),
+    ],
+)
+def test_words_that_agree_are_no_support_where_the_meaning_does_not(answer: str, source: str) -> None:
+    """A wrong citation does more harm than a missing one."""
+    (one,) = sentences_of(Chunk(source, "x.md", end=len(source)))
+    assert cite(answer, [one]).citations == ()
+    assert cite(source, [one]).unsupported == 0
+
+
+def test_a_table_in_an_answer_stays_a_table() -> None:
+    """The header has no mark, and a row has it inside its last cell."""
+    chunk = Chunk("| RAG_K | chunks searched |", "x.md", end=25)
+    answer = "| Setting | Meaning |\n|---|---|\n| RAG_K | chunks searched |\n| RAG_X | monks in Lyon |"
+    assert cite(answer, sentences_of(chunk)).text == (
+        "| Setting | Meaning |\n|---|---|\n| RAG_K | chunks searched [1] |\n| RAG_X | monks in Lyon [no source] |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("The size is 2**10 bytes.", "a.md"),
+        ("See rag.__main__ and docs/**/*.md.", "a.md"),
+        ("It is **bold**.", "a.txt"),
+    ],
+)
+def test_the_documents_own_words_are_not_altered(text: str, name: str) -> None:
+    """Marks of Markdown are taken out of Markdown, and nothing else of anything."""
+    (one,) = sentences_of(Chunk(text, name, end=len(text)))
+    assert one.text == text
+
+
+def test_a_quotation_shows_the_characters_that_are_there() -> None:
+    """Markdown in the page must not read marks into them."""
+    (one,) = sentences_of(Chunk("See rag.__main__ and 2**10 <b>", "a.txt", end=30))
+    assert quote([one]).text == r"> See rag.\_\_main\_\_ and 2\*\*10 \<b\> [1]"
+
+
+def test_a_text_without_full_stops_does_not_fill_the_prompt() -> None:
+    """A phone list is many pieces of evidence, each within reach of the budget."""
+    text = "\n".join(f"person{n} 555-{n:04}" for n in range(5000))
+    index = Bm25Index(split(Document("list.txt", text)))
+    chosen = gather("person4711", index.search("person4711"), tokens=120, weight=index.idf)
+    assert "555-4711" in chosen[0].text
+    assert sum(len(one.text) for one in chosen) < 1500
 
 
 def test_code_in_an_answer_is_not_a_claim() -> None:

@@ -50,6 +50,14 @@ def test_sentences_end_where_a_reader_would_end_them(text: str, expected: list[s
     assert [text[start:end] for start, end in sentences(text)] == expected
 
 
+def test_what_has_no_full_stops_is_cut_at_line_ends() -> None:
+    """A list of five thousand lines is not one sentence, and no line is cut in half."""
+    lines = "\n".join(f"name {n} 555-{n:04}" for n in range(5000))
+    spans = sentences(lines)
+    assert max(end - start for start, end in spans) <= 600
+    assert "\n".join(lines[start:end] for start, end in spans) == lines
+
+
 def test_sentences_lose_no_word_of_a_long_text() -> None:
     """The spans are in order, do not overlap, and cover everything but whitespace."""
     text = "Alpha beta. Gamma delta e.g. epsilon! Zeta? " * 50
@@ -60,7 +68,24 @@ def test_sentences_lose_no_word_of_a_long_text() -> None:
 
 def test_numbers_compare_without_their_separators() -> None:
     """`1,024` in the answer is `1024` in the source, and a full stop is not part of a number."""
-    assert numbers("It has 1,024 tokens and 7.5 ms in 2026.") == {"1024", "7.5", "2026"}
+    assert numbers("It has 1,024 tokens and 7.5 ms in 2026.") == {("1024", "token"), ("7.5", "ms"), ("2026", "")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param("ten seconds", "10 s", True, id="words and abbreviations"),
+        pytest.param("two seconds", "ten seconds", False, id="number words"),
+        pytest.param("5 GB", "5 MB", False, id="units"),
+        pytest.param("-5 degrees", "5 degrees", False, id="signs"),
+        pytest.param("50 %", "50 percent", True, id="percent"),
+        pytest.param("port 8000", "8000.", True, id="no unit"),
+        pytest.param("10-20 words", "20 words", False, id="a range is two numbers, no sign"),
+    ],
+)
+def test_numbers_agree_only_with_sign_and_unit(one: str, other: str, same: bool) -> None:
+    """Five gigabytes are not five megabytes."""
+    assert (numbers(one) == numbers(other)) is same
 
 
 def test_estimated_tokens_grow_with_the_text_and_cost_more_in_other_scripts() -> None:
