@@ -19,8 +19,8 @@ from rag.settings import load_settings
 from ui.choices import mode_of_profile, panel, profiles, read_panel
 from ui.hardening import harden
 from ui.reply import Reply
-from ui.session import close_later, conversation, do_meanwhile, end_tasks, own_task
-from ui.stopping import quiet_stop
+from ui.session import close_later, desk, do_meanwhile, end_tasks, own_task
+from ui.sockets import mend_sockets
 
 # A line for each request to the model would bury what matters.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -55,7 +55,7 @@ assistant = _build_or_exit()
 if server.app.middleware_stack is None:  # not again when `chainlit run --watch` loads this file again
     _exit_if_taken(config.run.host, config.run.port)
     harden()
-    quiet_stop()
+    mend_sockets()
 _starting: list[asyncio.Task[None]] = []
 
 
@@ -91,8 +91,17 @@ async def open_chat() -> None:
 async def _tell_faults() -> None:
     await assistant.start()
     await assistant.library.refresh()
-    for fault in assistant.faults:
-        await cl.context.emitter.send_toast(fault, type="warning")
+    for notice in [*assistant.faults, *_left_out()]:
+        await cl.context.emitter.send_toast(notice, type="warning")
+
+
+def _left_out() -> list[str]:
+    files = assistant.library.shelf.skipped
+    if not files:
+        return []
+    names = "; ".join(f"{file.name!r}: {file.reason}" for file in files[:3])
+    more = f"; and {len(files) - 3} more" if len(files) > 3 else ""
+    return [f"Left out of the documents: {names}{more}. `python -m rag check` lists all."]
 
 
 @cl.on_settings_update
@@ -130,15 +139,15 @@ async def close_chat() -> None:
 
 
 async def _answer(question: str, message_id: str) -> None:
-    turns = conversation()
+    mine = desk()
     large = assistant.models.llm if assistant.models else None
-    reply = Reply(assistant.library, large_label=large.label if large else "the large model")
+    mine.reply = Reply(assistant.library, large_label=large.label if large else "the large model")
     events = assistant.ask(
         question,
-        history=turns.before(message_id),
+        history=mine.conversation.before(message_id),
         mode=cl.user_session.get("mode"),
         knobs=cl.user_session.get("knobs"),
     )
-    answered = await reply.draw(events, question=question)
-    if answered:
-        turns.add(message_id, Turn(question, answered.text))
+    answered = await mine.reply.draw(events, question=question)
+    if answered and answered.status == "complete" and answered.plain:
+        mine.conversation.add(message_id, Turn(question, answered.plain))

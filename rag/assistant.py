@@ -169,10 +169,10 @@ class Assistant:
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence)
         if not evidence or share < self.settings.min_coverage:
-            yield Answered(self._abstention(question, evidence, share, watch))
+            yield Answered(await self._abstention(question, evidence, share, watch))
             return
         messages = build_messages(question, evidence, self._recent(history))
-        watch.lap("prompt")
+        watch.lap("llm_prompt" if mode == "llm" else "prompt")
         task = Task(
             question,
             evidence,
@@ -197,6 +197,7 @@ class Assistant:
 
     async def _finished(self, routed: Routed, task: Task) -> Answer:
         asked_llm = any(stage.name.startswith("llm_") for stage in task.watch.timings().stages)
+        task.watch.saw_text()
         if routed.route == "quoted":
             cited = _quotation(task.evidence)
         else:
@@ -218,22 +219,23 @@ class Assistant:
             usage_slm=usage_slm,
             usage_llm=usage_llm,
             timings=task.watch.timings(),
-            cost=self._cost(usage_slm, usage_llm),
+            cost=self._cost(*([usage_slm] if draft else []), *([usage_llm] if asked_llm else [])),
             draft=replaced.text if replaced else None,
-            draft_model=replaced.model if replaced else "",
+            slm=draft.model if draft else "",
+            llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
         )
 
-    def _abstention(self, question: str, evidence: Sequence[Evidence], share: float, watch: Stopwatch) -> Answer:
+    async def _abstention(self, question: str, evidence: Sequence[Evidence], share: float, watch: Stopwatch) -> Answer:
         if not words(question):
             why = "the question has no word to search for"
         elif not evidence:
             why = "no document shares a word with the question"
         else:
             why = f"weak evidence: {share:.2f} < {self.settings.min_coverage:.2f} of the question's words"
-        names = [f"`{name}`" for name in self.library.nearest(question)]
+        names = [f"`{name}`" for name in await asyncio.to_thread(self.library.nearest, question)]
         text = f"The documents do not say. The nearest ones are: {', '.join(names)}."
         watch.saw_text()
-        watch.lap("judge")
+        watch.lap("evidence")
         return Answer(
             text=text,
             model="",
@@ -262,13 +264,13 @@ class Assistant:
         return question
 
     def _recent(self, history: Sequence[Turn]) -> list[Turn]:
-        recent = history[len(history) - self.settings.history_turns :] if self.settings.history_turns else ()
+        recent = list(history)[-self.settings.history_turns :] if self.settings.history_turns else []
         return [replace(turn, answer=" ".join(turn.answer.split()[:_PAST_ANSWER_WORDS])) for turn in recent]
 
     def _cost(self, *usages: Usage | None) -> Cost:
         price_in, price_out = self.settings.cloud_price_in, self.settings.cloud_price_out
         counted = [usage for usage in usages if usage]
-        if not counted or price_in is None or price_out is None:
+        if not counted or len(counted) < len(usages) or price_in is None or price_out is None:
             return Cost()
         dollars = sum(usage.prompt * price_in + usage.completion * price_out for usage in counted) / 1e6
         return Cost(cloud_equivalent=round(dollars, 8))
@@ -278,6 +280,8 @@ class Assistant:
 
     async def _load_documents(self) -> None:
         await self.library.refresh()
+        for file in self.library.shelf.skipped:
+            log.warning("left out: %r: %s", file.name, file.reason)
 
     async def _load_models(self) -> None:
         try:
@@ -296,6 +300,12 @@ class Assistant:
         except ModelError as error:
             log.warning("%s", error)
             self._model_faults.append(str(error))
+        except Exception:
+            log.exception("the models could not be set up")
+            self._model_faults.append("The models could not be set up; the log of the chat says why.")
+
+    def _llm_label(self) -> str:
+        return self.models.llm.label if self.models and self.models.llm else ""
 
     def _backends(self) -> list[Backend]:
         if self.models is None:

@@ -74,7 +74,7 @@ def read_folder(folder: Path) -> Reading:
         raise DocumentsError(f"No permission to open {folder}. Give it, or set RAG_DOCS_DIR to another folder.")
     documents: list[Document] = []
     skipped: list[Skipped] = []
-    for path in find_files(folder):
+    for path in find_files(folder, closed=skipped):
         name = path.relative_to(folder).as_posix()
         try:
             documents.append(Document(name, read_file(path)))
@@ -88,11 +88,23 @@ def read_folder(folder: Path) -> Reading:
     return Reading(tuple(documents), tuple(skipped))
 
 
-def find_files(folder: Path) -> list[Path]:
-    """The Markdown and text files below a folder, sorted by path. Links that lead out of it are not followed."""
+def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Path]:
+    """
+    The Markdown and text files below a folder, sorted by path. Links that lead out of it are not followed.
+
+    Args:
+        folder: where to look.
+        closed: takes the folders that could not be opened.
+    """
     root = folder.resolve()
     found = []
-    for directory, subfolders, names in os.walk(folder):
+
+    def note(error: OSError) -> None:
+        if closed is not None:
+            name = Path(str(error.filename)).relative_to(folder).as_posix()
+            closed.append(Skipped(f"{name}/", f"cannot be opened: {error.strerror}"))
+
+    for directory, subfolders, names in os.walk(folder, onerror=note):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
             path = Path(directory, name)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rag.backends.base import Usage
 from rag.bm25 import Hit
 from rag.confidence import Confidence
-from rag.evidence import Citation, Evidence
+from rag.evidence import Citation, Evidence, without_marks
 from rag.timings import Timings
 
 Route = Literal["slm", "llm", "escalated", "refined", "quoted", "abstained"]
@@ -21,11 +21,11 @@ class Waiting:
     Nothing can happen yet.
 
     Attributes:
-        why: `queue` for a slot, `model` for a model that is being loaded, `documents` for the index.
+        why: `queue` for a slot, `model` for a model that is being loaded.
         text: a sentence for the reader, with the place in the queue or the name of the model.
     """
 
-    why: Literal["queue", "model", "documents"]
+    why: Literal["queue", "model"]
     text: str
 
 
@@ -83,7 +83,7 @@ class Answer:
         unsupported: how many of its sentences nothing supports.
         usage_slm, usage_llm: None if the model was not asked or its server did not count.
         draft: what the reader saw before, where the final text replaced it; None otherwise.
-        draft_model: the model that wrote the draft.
+        slm, llm: the models that were asked, in these roles; empty where none was.
     """
 
     text: str
@@ -99,7 +99,17 @@ class Answer:
     timings: Timings
     cost: Cost
     draft: str | None = None
-    draft_model: str = ""
+    slm: str = ""
+    llm: str = ""
+
+    @property
+    def plain(self) -> str:
+        """The answer as a model should see it later: without marks; empty where there was none."""
+        if self.route == "abstained":
+            return ""
+        if self.route == "quoted":
+            return " ".join(citation.evidence.text for citation in self.citations)
+        return without_marks(self.text)
 
     def to_metadata(self) -> dict[str, Any]:
         """The message metadata: what the page draws, the history keeps and `--json` prints."""

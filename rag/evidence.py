@@ -43,7 +43,8 @@ class Evidence:
         quote: the same characters as they stand in the document.
         chunk: the chunk that it is part of.
         start, end: its character span in the document.
-        score: how well it bears on the question; comparable within one question only.
+        score: the BM25 score of its chunk; comparable within one question only.
+        relevance: how well the sentence itself bears on the question; comparable likewise.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Evidence:
     start: int
     end: int
     score: float = 0.0
+    relevance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,13 @@ def gather(question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[
         above = set(words(" ".join(hit.chunk.heading)))
         for sentence in sentences_of(hit.chunk):
             own = set(words(sentence.text))
-            score = sum(
+            relevance = sum(
                 value if word in own else _HEADING_WEIGHT * value if word in above else 0.0
                 for word, value in wanted.items()
             )
-            if score > 0:
-                candidates.append(replace(sentence, score=score * _RANK_WEIGHT**rank))
-    candidates.sort(key=lambda evidence: -evidence.score)
+            if relevance > 0:
+                candidates.append(replace(sentence, score=hit.score, relevance=relevance * _RANK_WEIGHT**rank))
+    candidates.sort(key=lambda evidence: -evidence.relevance)
     return tuple(_within(candidates, tokens))
 
 
@@ -228,7 +230,7 @@ def quote(evidence: Sequence[Evidence], *, most: int = 2) -> Cited:
 
     A sentence that bears on the question less than half as well as the best one is not quoted beside it.
     """
-    worth = [one for one in evidence[:most] if one.score >= evidence[0].score / 2]
+    worth = [one for one in evidence[:most] if one.relevance >= evidence[0].relevance / 2]
     citations = tuple(Citation(number, one) for number, one in enumerate(worth, start=1))
     text = "\n>\n".join(f"> {_quotable(one.evidence)} [{one.number}]" for one in citations)
     return Cited(text, citations)

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -63,7 +64,7 @@ class Settings(BaseSettings):
         None,
         description="An OpenAI-compatible server for the SLM. Empty: Foundry Local if found, else the embedded model.",
     )
-    slm_gguf: Path | None = Field(None, description="A .gguf file to run as the SLM inside this process.")
+    slm_gguf: Path | None = Field(None, description="A .gguf file to run as the SLM on this machine.")
     slm_model: str = Field(
         "phi-4-mini",
         min_length=1,
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
         None, description="An OpenAI-compatible server for the LLM. Empty: the SLM's server, if it lists the LLM."
     )
     llm_gguf: Path | None = Field(
-        None, description="A .gguf file to run as the LLM inside this process, loaded on first need."
+        None, description="A .gguf file to run as the LLM on this machine, loaded on first need."
     )
     llm_model: str = Field(
         "gpt-oss-20b",
@@ -97,11 +98,11 @@ class Settings(BaseSettings):
         SecretStr("none"), description="The key for the LLM's server; never shown or logged."
     )
     llm_max_tokens: int = Field(400, ge=1, le=32_000, description="The longest answer of the LLM, in tokens.")
-    llm_idle_s: float = Field(600, ge=1, description="After how many idle seconds an LLM in this process is unloaded.")
+    llm_idle_s: float = Field(600, ge=1, description="After how many idle seconds an LLM from a file is unloaded.")
 
     # --- Generation --------------------------------------------------------------------------------------
     temperature: float = Field(0.0, ge=0, le=2, description="0 gives the same answer each time; the workshop used 0.3.")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model in this process; 0: one for each core.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model on this machine; 0: one for each core.")
     slots: int = Field(2, ge=1, le=64, description="How many questions are answered at the same time.")
     queue_limit: int = Field(
         20, ge=0, le=10_000, description="How many questions may wait for a slot; one more is refused."
@@ -163,12 +164,22 @@ class Settings(BaseSettings):
             value = getattr(self, url)
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{env_names(url)[-1]} must begin with http:// or https://, was: {value}")
+            if value and not _is_url(value):
+                raise ValueError(f"{env_names(url)[-1]} must be a URL such as http://localhost:8080/v1, was: {value}")
         for pattern in self.refine_topics:
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"RAG_REFINE_TOPICS: {pattern!r} is not a regular expression ({error}).") from error
         return self
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def env_names(field: str) -> list[str]:

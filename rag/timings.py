@@ -41,7 +41,7 @@ class Timings:
     total_s: float
 
     def to_json(self) -> dict[str, Any]:
-        """As in the message metadata: milliseconds, rounded to hundredths."""
+        """As in the message metadata: milliseconds, fine enough that stages of microseconds sum to their total."""
         return {
             "total_ms": _ms(self.total_s),
             "ttft_ms": None if self.ttft_s is None else _ms(self.ttft_s),
@@ -93,4 +93,4 @@ class Stopwatch:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+    return round(seconds * 1000, 4)

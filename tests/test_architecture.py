@@ -25,8 +25,10 @@ LAYERS: list[set[str]] = [
     {"rag.assistant"},
     {"rag.check"},
     {"rag.__main__"},
-    {"ui.streaming", "ui.session", "ui.hardening", "ui.stopping", "ui"},
+    {"ui.streaming", "ui.hardening", "ui"},
     {"ui.choices", "ui.reply"},
+    {"ui.session"},
+    {"ui.sockets"},
     {"app"},
 ]
 

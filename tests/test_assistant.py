@@ -69,15 +69,16 @@ async def test_the_metadata_has_the_shape_of_the_contract(make_assistant: Make) 
 
 async def test_stages_sum_to_the_total_and_do_not_overlap(make_assistant: Make) -> None:
     """Within two in a hundred, whatever the route."""
-    for llm in (None, ScriptedBackend(Script("Ten seconds.", pace_s=0.01))):
-        slm = ScriptedBackend(Script(DOUBTFUL.text, logprob=-3.0, pace_s=0.01))
-        latency = (await answer_of(make_assistant(slm, llm))).to_metadata()["latency"]
+    slm = ScriptedBackend(Script(DOUBTFUL.text, logprob=-3.0, pace_s=0.01))
+    large = ScriptedBackend(Script("Ten seconds.", pace_s=0.01))
+    for llm, question in [(None, QUESTION), (large, QUESTION), (None, "zebra?")]:
+        latency = (await answer_of(make_assistant(slm, llm), question)).to_metadata()["latency"]
         assert sum(stage["ms"] for stage in latency["stages"]) == pytest.approx(latency["total_ms"], rel=0.02)
         ends = 0.0
         for stage in latency["stages"]:
             assert stage["start_ms"] == pytest.approx(ends, abs=0.05)
             ends = stage["start_ms"] + stage["ms"]
-        assert 0 < latency["ttft_ms"] < latency["total_ms"]
+        assert 0 < latency["ttft_ms"] <= latency["total_ms"]
 
 
 async def test_a_doubtful_draft_without_a_large_model_becomes_a_labelled_quotation(make_assistant: Make) -> None:
@@ -161,6 +162,23 @@ async def test_history_goes_into_the_prompt_shortened_and_limited(make_assistant
     assert all(len(m["content"].split()) == 60 for m in messages if m["role"] == "assistant")
 
 
+@pytest.mark.parametrize(("count", "kept"), [(0, 0), (1, 1), (3, 3), (5, 5), (7, 5)])
+async def test_history_shorter_than_its_limit_is_taken_whole(make_assistant: Make, count: int, kept: int) -> None:
+    """No turn is lost because there are few of them."""
+    slm = ScriptedBackend(GOOD)
+    await answer_of(make_assistant(slm, history_turns=5), history=[Turn(f"q{n}", f"a{n}") for n in range(count)])
+    asked = [message["content"] for message in slm.requests[0] if message["role"] == "user"][:-1]
+    assert asked == [f"q{n}" for n in range(count)][count - kept :]
+
+
+async def test_what_goes_into_the_history_has_no_marks(make_assistant: Make) -> None:
+    """A model that sees our marks repeats them; a quotation is remembered by its words."""
+    assert (await answer_of(make_assistant(ScriptedBackend(GOOD)))).plain == "Hold the reset button for ten seconds."
+    quoted = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL)))
+    assert quoted.plain == "Hold the reset button for ten seconds to restore the factory settings."
+    assert (await answer_of(make_assistant(ScriptedBackend(GOOD)), "zebra?")).plain == ""
+
+
 async def test_knobs_change_one_question_only(make_assistant: Make) -> None:
     """A reader's panel is not everybody's."""
     assistant = make_assistant(ScriptedBackend(GOOD))
@@ -224,7 +242,10 @@ async def test_without_any_model_the_evidence_is_quoted(docs: Path, monkeypatch:
 
 
 async def test_costs_are_unknown_without_usage_or_price(make_assistant: Make) -> None:
-    """Never zero where it is not known."""
+    """Never zero, and never a part, where the whole is not known."""
+    broken = ScriptedBackend(Script("", error=ModelBroke("It broke.")))
+    mixed = await answer_of(make_assistant(broken, ScriptedBackend("Ten seconds.")))
+    assert (mixed.usage_llm is not None, mixed.cost.cloud_equivalent) == (True, None)
     assistant = make_assistant(ScriptedBackend(GOOD), cloud_price_in=None)
     assert (await answer_of(assistant)).cost.cloud_equivalent is None
 

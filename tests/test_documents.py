@@ -35,6 +35,15 @@ def test_an_unreadable_file_is_listed_with_its_reason_and_blocks_nothing(
     assert [(file.name, file.reason) for file in reading.skipped] == [("bad.md", reason)]
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
+def test_a_closed_subfolder_is_listed(docs: Path) -> None:
+    """What could not be looked into is not passed over in silence."""
+    (docs / "home").chmod(0)
+    skipped = read_folder(docs).skipped
+    (docs / "home").chmod(0o755)
+    assert [(one.name, one.reason) for one in skipped] == [("home/", "cannot be opened: Permission denied")]
+
+
 def test_a_huge_file_is_left_out_before_it_is_read(docs: Path) -> None:
     """Its size and the limit are named."""
     with (docs / "huge.txt").open("wb") as file:

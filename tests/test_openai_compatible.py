@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rag.backends.base import Done, Opened, Text, Usage
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, resolve_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, normalise_url, resolve_model
 from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
 from tests.conftest import events_of
 from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, model_server, models, status
@@ -47,6 +47,13 @@ async def test_a_server_without_log_probabilities_gives_none() -> None:
     """A null is not a certainty."""
     got, _ = await pieces_of(HEAD, chunk("Hi"), chunk(finish="stop"), DONE)
     assert got[1:] == [Text("Hi", None), Done("stop", "served-model", None)]
+
+
+async def test_an_answer_is_whole_once_it_is_finished() -> None:
+    """A stall or a cut after the finish reason costs the usage, not the answer."""
+    for end in ([5.0], [b"data: {bad\n\n"]):
+        got, error = await pieces_of(HEAD, chunk("Hi"), chunk(finish="stop"), *end)
+        assert (got[-1], error) == (Done("stop", "served-model", None), None)
 
 
 async def test_reasoning_is_not_text() -> None:
@@ -102,6 +109,7 @@ async def test_a_broken_answer_is_an_error_and_what_came_is_kept(
         pytest.param(307, "points elsewhere (307). Set RAG_SLM_URL", id="redirect is not followed"),
         pytest.param(503, "failed (503)", id="503"),
         pytest.param(400, "refused the question (400): prompt too long", id="400 with the server's own words"),
+        pytest.param(413, "refused the question (413)", id="another"),
     ],
 )
 async def test_a_refusal_names_the_setting_to_change(code: int, message: str) -> None:
@@ -192,6 +200,9 @@ async def test_a_cancelled_reader_closes_the_connection_at_once() -> None:
     [
         pytest.param("a", ["b", "a"], "a", id="exactly"),
         pytest.param("phi-4-mini", ["x", "Phi-4-mini-instruct:5"], "Phi-4-mini-instruct:5", id="by alias"),
+        pytest.param(
+            "phi-4-mini", ["Phi-4-mini-reasoning:1", "Phi-4-mini-instruct:5"], "Phi-4-mini-instruct:5", id="instruct"
+        ),
         pytest.param("gpt-oss-20b", ["openai/gpt-oss-20b"], "openai/gpt-oss-20b", id="behind an owner"),
         pytest.param("a", ["b"], "b", id="the only one"),
         pytest.param("a", ["b", "c"], None, id="none of several"),
@@ -201,6 +212,19 @@ async def test_a_cancelled_reader_closes_the_connection_at_once() -> None:
 async def test_a_model_is_resolved_among_those_listed(wanted: str, listed: list[str], found: str | None) -> None:
     """Exact, then by prefix whatever its case, then the only one there is."""
     assert resolve_model(wanted, listed) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://host", "http://host/v1"), ("http://host:1/", "http://host:1/v1"), ("http://host/v1/", "http://host/v1"),
+        ("https://host/v1beta/openai/", "https://host/v1beta/openai"),
+        ("http://host/catalogs/local/v1", "http://host/catalogs/local/v1"),
+    ],
+)  # fmt: skip
+async def test_only_a_url_without_a_path_gets_v1(url: str, expected: str) -> None:
+    """A path that somebody wrote is meant."""
+    assert normalise_url(url) == expected
 
 
 @pytest.mark.parametrize(

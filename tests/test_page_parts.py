@@ -149,13 +149,55 @@ async def test_an_error_is_a_sentence_with_an_id_and_a_way_on(
     packets: Callable[[], Any], make_assistant: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The id is in the log too, and the question can be asked again with one click."""
-    assert await draw(make_assistant(ScriptedBackend(GOOD), max_question_chars=5)) is None
+    assert await draw(make_assistant(ScriptedBackend(GOOD), mode="llm")) is None
     output = final(packets())["output"]
-    assert output.startswith("The question has 41 characters; the limit is 5")
+    assert output.startswith("No large model is configured. Set RAG_LLM_URL")
     code = output.split("`")[1]
     assert code in caplog.text
     (action,) = [data for event, data in packets() if event == "action"]
     assert (action["name"], action["payload"]) == ("ask_again", {"question": QUESTION})
+
+
+async def test_a_question_that_cannot_be_asked_is_not_offered_again(
+    packets: Callable[[], Any], make_assistant: Make
+) -> None:
+    """The same two megabytes would be refused in the same way."""
+    await draw(make_assistant(ScriptedBackend(GOOD), max_question_chars=5))
+    assert final(packets())["output"].startswith("The question has 41 characters; the limit is 5")
+    assert [event for event, _ in packets()].count("action") == 0
+
+
+async def test_a_failing_decoration_does_not_take_the_answer_away(
+    packets: Callable[[], Any], make_assistant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the answer is on the page, it stays as it is."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("chainlit.CustomElement.send", fail)
+    await draw(make_assistant(ScriptedBackend(DOUBTFUL)))
+    messages = [data["output"] for event, data in packets() if event == "new_message"]
+    assert len(messages) == 1
+    assert messages[0].startswith("**The documents say:**")
+
+
+async def test_what_was_sent_while_the_connection_was_lost_is_sent_again(
+    packets: Callable[[], Any], make_assistant: Make
+) -> None:
+    """Text, sources and waterfall, under the same ids."""
+    assistant = make_assistant(ScriptedBackend(GOOD))
+    await assistant.start()
+    reply = Reply(assistant.library)
+    await reply.resend()
+    assert packets() == []
+    await reply.draw(assistant.ask(QUESTION), question=QUESTION)
+    before = packets()
+    await reply.resend()
+    again = packets()[len(before) :]
+    assert [event for event, _ in again] == ["new_message", "element", "element"]
+    assert {data["id"] for _, data in again} <= {data["id"] for _, data in before}
+    assert final(again)["output"] == "Hold the reset button for ten seconds. [1]"
 
 
 async def test_an_unforeseen_error_shows_no_word_of_itself(
@@ -201,10 +243,12 @@ async def test_a_part_is_marked_as_one(packets: Callable[[], Any], make_assistan
 
 
 async def test_an_edited_question_forgets_what_came_after_it() -> None:
-    """History is what is still on the page."""
+    """History is what is still on the page, whether or not the edited question had been answered."""
     conversation = Conversation()
     for number in "123":
-        conversation.add(number, Turn(f"q{number}", f"a{number}"))
+        conversation.before(number)
+        if number != "2":
+            conversation.add(number, Turn(f"q{number}", f"a{number}"))
     assert [turn.question for turn in conversation.before("2")] == ["q1"]
     conversation.add("2", Turn("q2 edited", "a2"))
     assert [turn.question for turn in conversation.before("new")] == ["q1", "q2 edited"]

@@ -30,6 +30,8 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.param("RAG_XQ", "1", "There is no setting RAG_XQ. docs/settings.md", id="unlike any name"),
         pytest.param("RAG_DOCUMENTS", "hello", "RAG_DOCUMENTS must be a JSON list", id="no list"),
         pytest.param("RAG_SLM_URL", "localhost:80", "must begin with http:// or https://, was: localhost:80", id="url"),
+        pytest.param("RAG_SLM_URL", "http://host:port", "must be a URL such as", id="port"),
+        pytest.param("RAG_LLM_URL", "http://[::1", "RAG_LLM_URL must be a URL such as", id="bracket"),
         pytest.param("RAG_SLM_GGUF", "/no/such.gguf", "RAG_SLM_GGUF: no file /no/such.gguf", id="no file"),
         pytest.param("RAG_REFINE_TOPICS", '["("]', "'(' is not a regular expression", id="pattern"),
         pytest.param("RETRY_ON_FAIL", "maybe", "RETRY_ON_FAIL must be 1 or 0, was: maybe", id="workshop name"),

@@ -65,7 +65,7 @@ def test_json_is_in_milliseconds() -> None:
     watch.saw_text()
     watch.lap("search")
     assert watch.timings().to_json() == {
-        "total_ms": 12.35,
-        "ttft_ms": 12.35,
-        "stages": [{"name": "search", "start_ms": 0.0, "ms": 12.35}],
+        "total_ms": 12.3456,
+        "ttft_ms": 12.3456,
+        "stages": [{"name": "search", "start_ms": 0.0, "ms": 12.3456}],
     }

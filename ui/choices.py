@@ -31,7 +31,11 @@ STARTERS = [
 def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
     """The modes as chat profiles, the configured one first, each saying which models it really means."""
     models = assistant.models
-    slm = f"**{models.slm.label}** ({models.slm.where})" if models else "The small model (loading)"
+    slm = (
+        f"**{models.slm.label}** ({models.slm.where})"
+        if models
+        else "The small model" + ("" if assistant.started else " (loading)")
+    )
     llm = f"**{models.llm.label}** ({models.llm.where})" if models and models.llm else "the large model"
     none = f"\n\n{models.no_llm} Until then, the documents' own words stand in." if models and models.no_llm else ""
     faults = "".join(f"\n\n⚠ {fault}" for fault in assistant.faults)
@@ -79,11 +83,12 @@ def panel(knobs: Knobs, mode: Mode) -> cl.ChatSettings:
         [
             Select(id="mode", label="Mode", items=labels, initial_value=mode),
             Slider(
-                id="k", label="Chunks searched", initial=knobs.k, min=1, max=20, step=1,
+                id="k", label="Chunks searched", initial=knobs.k, min=1, max=max(20, knobs.k), step=1,
                 description="How many chunks of the documents are searched for evidence.",
             ),
             Slider(
-                id="evidence_tokens", label="Evidence budget", initial=knobs.evidence_tokens, min=40, max=1000, step=20,
+                id="evidence_tokens", label="Evidence budget", initial=knobs.evidence_tokens,
+                min=20, max=max(1000, knobs.evidence_tokens), step=20,
                 description="How much evidence goes into the prompt, in tokens. Less is faster.",
             ),
             Slider(
@@ -91,7 +96,8 @@ def panel(knobs: Knobs, mode: Mode) -> cl.ChatSettings:
                 description="0 gives the same answer each time.",
             ),
             Slider(
-                id="min_draft_words", label="Shortest draft", initial=knobs.min_draft_words, min=0, max=50, step=1,
+                id="min_draft_words", label="Shortest draft", initial=knobs.min_draft_words,
+                min=0, max=max(50, knobs.min_draft_words), step=1,
                 description="A draft with fewer words is escalated.",
             ),
             Slider(

@@ -18,7 +18,7 @@ _POLICY = "; ".join(
         "default-src 'self'",
         "img-src 'self' data: blob:",
         "media-src 'self' blob: data:",
-        "connect-src 'self' ws: wss:",
+        "connect-src 'self'",
         "font-src 'self' data:",
         "style-src 'self' 'unsafe-inline'",
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
@@ -80,10 +80,13 @@ def _stay_offline() -> None:
 
 def _accept_own_origins_only() -> None:
     # Chainlit's allow_origins does not cover the websocket, where engine.io has its own list.
-    port = config.run.port
-    own = {f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]", config.run.host)}
-    allowed = sorted(own | {origin for origin in config.project.allow_origins if origin != "*"})
-    server.sio.eio.cors_allowed_origins = allowed
+    if config.run.host not in ("127.0.0.1", "localhost", "::1"):
+        server.sio.eio.cors_allowed_origins = None  # the page's own host, by whichever name it was reached
+        return
+    port = "" if config.run.port == 80 else f":{config.run.port}"
+    own = {f"http://{host}{port}" for host in ("localhost", "127.0.0.1", "[::1]")}
+    allowed = own | {origin for origin in config.project.allow_origins if origin != "*"}
+    server.sio.eio.cors_allowed_origins = sorted(allowed)
 
 
 def _refuse_invalid_sessions() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import chainlit as cl
 
-from rag.errors import RagError
+from rag.errors import QuestionError, RagError
 from rag.events import Answer, Answered, Escalated, Event, Token, Waiting
 from rag.evidence import Citation
 from rag.library import Library
@@ -39,6 +39,8 @@ class Reply:
         self._card: cl.CustomElement | None = None
         self._draft_model = ""
         self._shown = ""
+        self._whole = False
+        self._elements: list[cl.CustomElement] = []
 
     async def draw(self, events: AsyncGenerator[Event, None], *, question: str) -> Answer | None:
         """
@@ -62,7 +64,8 @@ class Reply:
             raise
         except RagError as error:
             log.warning("error %s: %s: %s", code := new_error_id(), type(error).__name__, error)
-            await self._mark(f"{error}\n\nError id: `{code}`", question)
+            again = None if isinstance(error, QuestionError) else question
+            await self._mark(f"{error}\n\nError id: `{code}`", again)
         except Exception:
             log.exception("error %s", code := new_error_id())
             await self._mark(
@@ -71,6 +74,17 @@ class Reply:
                 question,
             )
         return None
+
+    async def resend(self) -> None:
+        """Send again what is on the page by now; packets sent while the connection was lost are gone."""
+        message = self._message
+        if not message.created_at and not message.streaming:
+            return
+        await cl.context.emitter.send_step(message.to_dict())
+        for element in self._elements:
+            await element.send(for_id=message.id)
+        for action in message.actions:
+            await action.send(for_id=message.id)
 
     async def _draw(self, event: Event) -> None:
         match event:
@@ -93,22 +107,27 @@ class Reply:
         if answer.status == "partial":
             message.content += f"\n\n*Not complete: {(answer.reason or '').rstrip('.')}.*"
             message.actions = [ask_again(question)]
+        self._whole = True
         await message.send()
         kind = _card_kind(answer)
         if kind:
-            await self._send_card(kind, answer.reason or "", answer.draft, answer.draft_model, answer.model)
+            large = answer.llm or self._large_label
+            await self._send_card(kind, answer.reason or "", answer.draft, answer.slm, large)
         if answer.citations or answer.unsupported:
             sources = [self._source(one, answer) for one in answer.citations]
             await self._send_element("Sources", {"sources": sources, "unsupported": answer.unsupported})
-        models = {"slm": answer.draft_model or answer.model, "llm": answer.model if answer.usage_llm else None}
+        models = {"slm": answer.slm or None, "llm": answer.llm or None}
         await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
 
-    async def _mark(self, sentence: str, question: str) -> None:
+    async def _mark(self, sentence: str, question: str | None) -> None:
+        if self._whole:
+            return  # the answer stands; only what decorates it is missing
         await self._stream.flush()
         message = self._message
         message.content = f"{self._shown}\n\n*{sentence}*" if self._shown else sentence
         message.metadata = {"status": "partial" if self._shown else "failed", "reason": sentence}
-        message.actions = [ask_again(question)]
+        message.actions = [ask_again(question)] if question else []
+        self._whole = True
         await message.send()
 
     async def _send_card(self, kind: str, reason: str, draft: str | None, draft_model: str, model: str) -> None:
@@ -121,6 +140,7 @@ class Reply:
 
     async def _send_element(self, name: str, props: dict[str, Any]) -> cl.CustomElement:
         element = cl.CustomElement(name=name, props=props, display="inline")
+        self._elements.append(element)
         await element.send(for_id=self._message.id)
         return element
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rag.backends.base import Backend
 from rag.backends.embedded import Embedded, find_embedded_model
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, display_url, resolve_model
 from rag.errors import ModelError
 from rag.settings import Settings
 
@@ -66,7 +66,7 @@ async def _choose_slm(settings: Settings, faults: list[str]) -> Backend:
         return _embedded(settings, settings.slm_gguf)
     url = settings.slm_url or settings.foundry_local_endpoint
     if url:
-        where = f"Foundry Local ({url})" if not settings.slm_url else None
+        where = f"Foundry Local ({display_url(url)})" if not settings.slm_url else None
         small = _server(settings, url, "slm", where)
         await _greet(small, faults)
         return small

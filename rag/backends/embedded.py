@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _CONTEXT_TOKENS = 6144  # shared by the slots
 _STOP_S = 5.0
+_LOAD_S = 600.0
 
 
 def find_embedded_model() -> Path:
@@ -94,7 +95,10 @@ class Embedded:
 
     async def start(self) -> None:
         """Load the model and let it read the system prompt, so that the first question does not pay for either."""
-        await self._started()
+        try:
+            await self._started()
+        finally:
+            self._unload_when_idle()
 
     async def stop(self) -> None:
         """End the process and wait for it."""
@@ -135,8 +139,11 @@ class Embedded:
         )  # fmt: skip
         try:
             url = await self._handshake(self._process, key)
-        except BaseException:
+        except BaseException as error:
+            self._process.kill()  # it may be deep in loading, where it sees nothing else
             await self._unload()
+            if isinstance(error, TimeoutError):
+                raise ModelUnavailable(f"{self._path} was not loaded within {_LOAD_S:g} s.") from error
             raise
         self._server = OpenAICompatible(
             url, self.label, api_key=key, role=self._role, deadlines=self._deadlines, where=self.where,
@@ -153,7 +160,8 @@ class Embedded:
         line = b""
         if process.stdin and process.stdout:
             process.stdin.write(json.dumps(options).encode() + b"\n")
-            line = await process.stdout.readline()
+            async with asyncio.timeout(_LOAD_S):
+                line = await process.stdout.readline()
         answer = json.loads(line) if line else {"error": "unreadable"}
         if "url" in answer:
             return str(answer["url"])

@@ -74,7 +74,7 @@ class OpenAICompatible:
     ) -> None:
         self.url = normalise_url(url)
         self.label = model
-        self.where = where or self.url
+        self.where = where or display_url(self.url)
         self._wanted = model
         self._role = role
         self._deadlines = deadlines or Deadlines()
@@ -193,6 +193,8 @@ class OpenAICompatible:
                 logprobs = _logprobs(choice) if text else None
                 finish = (choice.finish_reason if choice else None) or finish
             except Exception as error:
+                if finish:
+                    break  # whole already; the usage that should follow did not come
                 raise self._translated(error, begun=size > 0) from error
             if not text:
                 continue
@@ -239,7 +241,7 @@ class OpenAICompatible:
             waited = self._deadlines.between_texts_s if begun else self._deadlines.first_text_s
             what = "went silent in mid-answer" if begun else "sent nothing"
             return ModelBroke(f"{self._name()} {what} for {waited:g} s. {self._remedy()}")
-        log.info("model server %s: %s: %s", self.url, type(error).__name__, str(error)[:200])
+        log.info("model server %s: %s: %s", self.where, type(error).__name__, str(error)[:200])
         what = "broke off in mid-answer" if begun else "did not send an answer that can be read"
         return ModelBroke(f"{self._name()} {what}. {self._remedy()}")
 
@@ -257,6 +259,11 @@ class OpenAICompatible:
             message = f"{self._name()} points elsewhere ({status}). Set RAG_{self._role}_URL to where it really is."
         elif status >= 500:
             message = f"{self._name()} failed ({status}). {self._remedy()}"
+        elif "context" in str(error.message).lower():
+            message = (
+                f"The question, its evidence and the history are too long for {self.label} ({status}). Shorten the "
+                "question, or lower RAG_EVIDENCE_TOKENS or RAG_HISTORY_TURNS."
+            )
         else:
             message = f"{self._name()} refused the question ({status}): {_first_sentence(error)}"
         return ModelRefused(message, status=status)
@@ -264,13 +271,24 @@ class OpenAICompatible:
 
 def normalise_url(url: str) -> str:
     """
-    The base URL that the client needs.
+    The base URL that the client needs: one without a path gets `/v1`, one with a path is taken as it is.
 
     >>> normalise_url("http://localhost:5273/"), normalise_url("http://localhost:5273/v1")
     ('http://localhost:5273/v1', 'http://localhost:5273/v1')
     """
     trimmed = url.strip().rstrip("/")
-    return trimmed if trimmed.endswith("/v1") else f"{trimmed}/v1"
+    return trimmed if urlsplit(trimmed).path else f"{trimmed}/v1"
+
+
+def display_url(url: str) -> str:
+    """
+    A URL as it may be shown: without user, password and query.
+
+    >>> display_url("https://user:secret@host:8443/v1?key=secret")
+    'https://host:8443/v1'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def is_loopback(url: str) -> bool:
@@ -296,9 +314,9 @@ def resolve_model(wanted: str, listed: Sequence[str], *, only_one_will_do: bool 
     """
     if wanted in listed:
         return wanted
-    for model in listed:
-        if model.casefold().rsplit("/", 1)[-1].startswith(wanted.casefold()):
-            return model
+    similar = [model for model in listed if model.casefold().rsplit("/", 1)[-1].startswith(wanted.casefold())]
+    if similar:  # phi-4-mini means phi-4-mini-instruct, not phi-4-mini-reasoning
+        return min(similar, key=lambda model: ("instruct" not in model.casefold(), len(model)))
     return listed[0] if only_one_will_do and len(listed) == 1 else None
 
 

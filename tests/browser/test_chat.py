@@ -127,6 +127,44 @@ def test_stop_stops_the_model_and_keeps_what_was_there(
     page.locator(".gr-fall-line").wait_for(timeout=20_000)
 
 
+def test_a_lost_connection_loses_nothing(page: Page, scripted_chat: Chat, scripted_models: ScriptedModels) -> None:
+    """The answer that ended meanwhile is there afterwards; one that still grows can be stopped."""
+    page.add_init_script(
+        """(() => { const Real = WebSocket; window.sockets = [];
+            window.WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this); } };
+        })()"""
+    )
+    lose_connection = "window.sockets.forEach(s => s.close())"
+    open_chat(page, scripted_chat)
+    ask(page, QUESTION)
+    expect(page.locator(ANSWERS)).to_contain_text("Hold", timeout=20_000)
+    page.evaluate(lose_connection)
+    page.locator(".gr-fall-line").wait_for(timeout=20_000)
+    expect(page.locator(ANSWERS)).to_contain_text("ten seconds. [1]")
+
+    ask(page, f"{QUESTION} Tell me slowly.")
+    expect(page.locator(ANSWERS).last).to_contain_text("and on and on", timeout=20_000)
+    page.evaluate(lose_connection)
+    page.wait_for_timeout(2500)
+    assert scripted_models.open == 1
+    page.click("#stop-button", timeout=20_000)
+    wait_until(lambda: scripted_models.open == 0, 2)
+    expect(page.locator(ANSWERS).last).to_contain_text("Stopped.")
+
+
+def test_two_megabytes_are_refused_in_words(page: Page, scripted_chat: Chat) -> None:
+    """Not by a dropped connection."""
+    open_chat(page, scripted_chat)
+    page.evaluate(
+        """() => { const box = document.querySelector('#chat-input');
+            const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
+            set.call(box, 'port '.repeat(400000)); box.dispatchEvent(new Event('input', {bubbles: true})); }"""
+    )
+    page.focus("#chat-input")
+    page.keyboard.press("Enter")
+    expect(page.locator(ANSWERS)).to_contain_text("1,999,999 characters; the limit is 8,000", timeout=60_000)
+
+
 def test_a_closed_tab_stops_its_model_after_the_grace(
     page: Page, scripted_chat: Chat, scripted_models: ScriptedModels
 ) -> None:
