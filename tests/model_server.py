@@ -36,10 +36,10 @@ def chunk(text: str | None = None, *, finish: str | None = None, logprob: float 
     return b"data: " + json.dumps(body | extra).encode() + b"\n\n"
 
 
-def usage(prompt: int, completion: int) -> bytes:
+def usage(prompt: int, completion: int, **extra: Any) -> bytes:
     """The usage chunk, which has no choices."""
     counted = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    return chunk(choices=[], usage=counted)
+    return chunk(choices=[], usage=counted, **extra)
 
 
 DONE = b"data: [DONE]\n\n"

@@ -86,7 +86,7 @@ class ScriptedModels:
         while "slowly" in question:
             await asyncio.sleep(0.05)
             await send(chunk(" and on", logprob=-0.01, model=model))
-        await send(chunk(finish="stop", model=model) + usage(40, 8) + DONE)
+        await send(chunk(finish="stop", model=model) + usage(40, 8, model=model) + DONE)
 
 
 @pytest.fixture(scope="session")

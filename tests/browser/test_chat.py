@@ -30,7 +30,7 @@ def open_chat(page: Page, chat: Chat, *, profile: str | None = None) -> None:
 def ask(page: Page, question: str) -> None:
     """Type a question and send it."""
     page.fill("#chat-input", question)
-    page.keyboard.press("Enter")
+    page.click("#chat-submit")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> float:
@@ -127,7 +127,7 @@ def test_stop_stops_the_model_and_keeps_what_was_there(
     page.locator(".gr-fall-line").wait_for(timeout=20_000)
 
 
-def test_a_lost_connection_loses_nothing(page: Page, scripted_chat: Chat, scripted_models: ScriptedModels) -> None:
+def test_a_lost_connection_loses_nothing(page: Page, start_chat: StartChat, scripted_models: ScriptedModels) -> None:
     """The answer that ended meanwhile is there afterwards; one that still grows can be stopped."""
     page.add_init_script(
         """(() => { const Real = WebSocket; window.sockets = [];
@@ -135,7 +135,7 @@ def test_a_lost_connection_loses_nothing(page: Page, scripted_chat: Chat, script
         })()"""
     )
     lose_connection = "window.sockets.forEach(s => s.close())"
-    open_chat(page, scripted_chat)
+    open_chat(page, start_chat(RAG_SLM_URL=scripted_models.url, RAG_GRACE_S="20"))
     ask(page, QUESTION)
     expect(page.locator(ANSWERS)).to_contain_text("Hold", timeout=20_000)
     page.evaluate(lose_connection)
