@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import sys
@@ -45,10 +46,10 @@ def _exit_if_taken(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            _exit(
-                f"Port {port} on {host} cannot be used ({error.strerror}). Try: chainlit run app.py --port {port + 1}"
-            )
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            remedy = f"Try: chainlit run app.py --port {port + 1}" if taken else "Set CHAINLIT_HOST and CHAINLIT_PORT."
+            _exit(f"Port {port} on {host} cannot be used ({getattr(error, 'strerror', error)}). {remedy}")
 
 
 assistant = _build_or_exit()

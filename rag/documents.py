@@ -66,16 +66,16 @@ def read_folder(folder: Path) -> Reading:
     Raises:
         DocumentsError: the folder is missing, is not a folder, cannot be opened, or has nothing to read.
     """
-    if not folder.exists():
+    if not os.path.exists(folder):  # unlike Path.exists, also where the path is too long or its parent is closed
         raise DocumentsError(f"No folder {folder}. Make it, or set RAG_DOCS_DIR to one that exists.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DocumentsError(f"{folder} is a file, not a folder. Set RAG_DOCS_DIR to the folder it is in.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DocumentsError(f"No permission to open {folder}. Give it, or set RAG_DOCS_DIR to another folder.")
     documents: list[Document] = []
     skipped: list[Skipped] = []
     for path in find_files(folder, closed=skipped):
-        name = path.relative_to(folder).as_posix()
+        name = _printable(path.relative_to(folder).as_posix())
         try:
             documents.append(Document(name, read_file(path)))
         except DocumentsError as error:
@@ -101,7 +101,7 @@ def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Pat
 
     def note(error: OSError) -> None:
         if closed is not None:
-            name = Path(str(error.filename)).relative_to(folder).as_posix()
+            name = _printable(Path(str(error.filename)).relative_to(folder).as_posix())
             closed.append(Skipped(f"{name}/", f"cannot be opened: {error.strerror}"))
 
     for directory, subfolders, names in os.walk(folder, onerror=note):
@@ -110,10 +110,22 @@ def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Pat
             path = Path(directory, name)
             if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and not _stays_within(path, root):
                 continue
             found.append(path)
     return sorted(found)
+
+
+def _stays_within(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):
+        return True  # broken, or pointing at itself: reading it will say so
+
+
+def _printable(name: str) -> str:
+    """A file's name as it can be sent anywhere; one that is not UTF-8 shows � for what cannot be read."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_file(path: Path) -> str:
@@ -124,8 +136,8 @@ def read_file(path: Path) -> str:
         DocumentsError: it is not a regular file, too large, empty, binary, not UTF-8, or cannot be opened.
     """
     try:
-        if not path.is_file():
-            raise DocumentsError("not a regular file")
+        if not os.path.isfile(path):
+            raise DocumentsError("not a regular file, or a link that leads nowhere")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DocumentsError(f"{size:,} bytes, the limit is {MAX_BYTES:,}: split it")

@@ -94,7 +94,7 @@ class Library:
         return ranked[:most]
 
     def _look(self) -> _Fingerprint:
-        if self._inline or not self._folder.is_dir():
+        if self._inline or not os.path.isdir(self._folder):
             return ()
         seen = []
         for path in find_files(self._folder):
@@ -108,8 +108,9 @@ class Library:
     def _read(self) -> Shelf:
         try:
             reading = read_inline(self._inline) if self._inline else read_folder(self._folder)
-        except DocumentsError as error:
-            return Shelf(self.shelf.documents, self.shelf.index, fault=str(error))
+        except (DocumentsError, OSError) as error:
+            kept = " Answers still come from what was read before." if self.shelf.documents else ""
+            return Shelf(self.shelf.documents, self.shelf.index, fault=f"{error}{kept}")
         chunks = [chunk for document in reading.documents for chunk in split(document, max_words=self._chunk_words)]
         by_name = {document.name: document for document in reading.documents}
         return Shelf(by_name, Bm25Index(chunks), reading.skipped)

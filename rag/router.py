@@ -16,6 +16,9 @@ from rag.prompts import Message, build_refine_messages
 from rag.settings import Mode
 from rag.timings import Stopwatch
 
+# A server that ignores the limit of tokens is stopped when it has sent so many times as many pieces.
+_PATIENCE = 2
+
 NO_LLM = "No large model is configured. Set RAG_LLM_URL or RAG_LLM_GGUF, or choose the mode Hybrid or Local only."
 
 
@@ -213,10 +216,12 @@ class HybridRouter:
         async with aclosing(large.run(messages, self._llm_max_tokens)) as events:
             async for event in events:
                 yield event
-        if large.reply.text:
+        if polish and not doubt and large.failed:
+            yield Routed("slm", f"not polished ({reason}): {large.reply.cut}", draft, draft)
+        elif large.reply.text:
             yield _standing("escalated" if doubt else "refined", reason, large.reply, draft)
         elif doubt:
-            yield Routed("quoted", f"{reason}; {large.reply.cut}", large.reply, draft)
+            yield Routed("quoted", _joined(reason, large.reply.cut), large.reply, draft)
         else:
             yield Routed("slm", f"not polished ({reason}): {large.reply.cut}", draft, draft)
 
@@ -285,6 +290,9 @@ class _Generation:
                             elif logprobs is not None:
                                 logprobs.extend(piece.logprobs)
                             yield Token(visible, self.reply.model)
+                            if len(text) > _PATIENCE * max_tokens:
+                                self._finish(Done("length", self.reply.model), max_tokens)
+                                break
                             # A line or a list may rightly say the same words again; a draft of the SLM need not.
                             if not prefix and len(text) % 8 == 0 and repeats_itself("".join(text)):
                                 self.reply = replace(self.reply, cut="the draft repeats itself")
@@ -305,10 +313,14 @@ class _Generation:
         self.reply = replace(self.reply, model=done.model, usage=done.usage, cut=cut)
 
 
+def _joined(*reasons: str | None) -> str:
+    return "; ".join(reason.rstrip(".") for reason in reasons if reason)
+
+
 def _standing(route: Route, reason: str | None, final: Reply, draft: Reply | None) -> Routed:
     """A reply that stands, marked if it is not whole; without text, the evidence speaks instead."""
     if not final.text:
         return Routed("quoted", final.cut, final, draft)
     if final.cut:
-        return Routed(route, f"{reason}; {final.cut}" if reason else final.cut, final, draft, "partial")
+        return Routed(route, _joined(reason, final.cut), final, draft, "partial")
     return Routed(route, reason, final, draft)

@@ -157,8 +157,11 @@ class Settings(BaseSettings):
             if getattr(self, f"{role}_url") and getattr(self, f"{role}_gguf"):
                 name = role.upper()
                 raise ValueError(f"RAG_{name}_URL and RAG_{name}_GGUF are both set. Keep one.")
+            key = getattr(self, f"{role}_api_key").get_secret_value()
+            if not (key.isascii() and key.isprintable()):
+                raise ValueError(f"RAG_{role.upper()}_API_KEY has characters that no key has. Copy it again.")
             path = getattr(self, f"{role}_gguf")
-            if path and not path.is_file():
+            if path and not os.path.isfile(path):
                 raise ValueError(f"RAG_{role.upper()}_GGUF: no file {path}. Check the path.")
         for url in ("slm_url", "llm_url", "foundry_local_endpoint"):
             value = getattr(self, url)
@@ -200,7 +203,9 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
+        raise SettingsError(
+            "\n".join(dict.fromkeys(_sentence(detail) for detail in error.errors(include_url=False)))
+        ) from None
     except ValueError as error:  # pydantic-settings: a list that is not JSON
         field = re.search(r'field "(\w+)"', str(error))
         name = env_names(field[1])[0] if field else "A list setting"
@@ -218,7 +223,10 @@ def _refuse_unknown_names() -> None:
 
 
 def _env_file() -> dict[str, str | None]:
-    return dotenv_values(".env", interpolate=False)
+    try:
+        return dotenv_values(".env", interpolate=False)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f".env is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
 
 
 # Read by the tests and the browser, not by the product.
@@ -234,6 +242,8 @@ _SAYINGS = {
     "float_parsing": "must be a number",
     "bool_parsing": "must be 1 or 0",
     "literal_error": "must be one of {expected}",
+    "string_type": 'must be a JSON list of texts, for example ["one", "two"]',
+    "list_type": 'must be a JSON list of texts, for example ["one", "two"]',
 }
 
 

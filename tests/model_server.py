@@ -27,7 +27,9 @@ def models(*ids: str) -> bytes:
     return status(200, {"object": "list", "data": [{"id": one, "object": "model"} for one in ids]})
 
 
-def chunk(text: str | None = None, *, finish: str | None = None, logprob: float | None = None, **extra: Any) -> bytes:
+def chunk(
+    text: str | list[str] | None = None, *, finish: str | None = None, logprob: float | None = None, **extra: Any
+) -> bytes:
     """One server-sent event with a piece of an answer."""
     choice: dict[str, Any] = {"index": 0, "delta": {} if text is None else {"content": text}, "finish_reason": finish}
     if logprob is not None:

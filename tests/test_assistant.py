@@ -16,6 +16,7 @@ from rag.events import Answer, Answered, Escalated, Retrieved, Token, Waiting
 from rag.prompts import SYSTEM, Turn
 from rag.settings import Settings
 from tests.conftest import events_of
+from tests.model_server import model_server, models
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +240,20 @@ async def test_without_any_model_the_evidence_is_quoted(docs: Path, monkeypatch:
     answer = await answer_of(assistant)
     assert answer.route == "quoted"
     assert answer.reason == "The embedded model is not installed. Run make setup, or set RAG_SLM_URL."
+
+
+async def test_the_large_model_answers_where_the_small_one_is_not_installed(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One missing model must not take the other one away."""
+    monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    async with model_server(listed=models("gpt-oss-20b")) as server:
+        assistant = build_assistant(Settings(docs_dir=docs, llm_url=server.url))
+        answer = await answer_of(assistant)
+        await assistant.stop()
+    assert (answer.route, answer.text) == ("escalated", "Hello world [no source]")
+    assert (answer.reason or "").startswith("The embedded model is not installed")
 
 
 async def test_costs_are_unknown_without_usage_or_price(make_assistant: Make) -> None:

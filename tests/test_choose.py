@@ -11,7 +11,7 @@ from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.errors import ModelUnavailable
 from rag.settings import Settings
-from tests.model_server import model_server, models
+from tests.model_server import model_server, models, status
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,21 @@ async def test_nothing_configured_means_the_embedded_model(monkeypatch: pytest.M
     assert chosen.slm.label == "SmolLM2-135M-Instruct"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelUnavailable, match="The embedded model is not installed"):
-        await choose_models(Settings())
+        await (await choose_models(Settings())).slm.start()
+
+
+async def test_a_web_service_without_models_on_foundrys_port_is_not_foundry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something else may live there."""
+    for listed in (models(), status(200, {}), status(200, {"data": [{"id": None}]})):
+        async with model_server(listed=listed) as server:
+            monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", f"{server.url}/v1")
+            assert isinstance((await choose_models(Settings())).slm, Embedded)
+
+
+async def test_a_server_that_lists_no_models_is_no_fault() -> None:
+    """It may answer all the same."""
+    async with model_server(listed=status(404, {})) as server:
+        assert (await choose_models(Settings(slm_url=server.url))).faults == ()
 
 
 async def test_gguf_files_take_either_role(tmp_path: Path) -> None:

@@ -75,14 +75,34 @@ def test_a_link_out_of_the_folder_is_not_followed(docs: Path, tmp_path: Path) ->
     (tmp_path / "outside.md").write_text("secret")
     (docs / "link.md").symlink_to(tmp_path / "outside.md")
     (docs / "loop").symlink_to(docs)
-    assert [document.name for document in read_folder(docs).documents] == ["home/garden.txt", "ports.md"]
+    (docs / "self.md").symlink_to(docs / "self.md")
+    reading = read_folder(docs)
+    assert [document.name for document in reading.documents] == ["home/garden.txt", "ports.md"]
+    assert [file.name for file in reading.skipped] == ["self.md"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_is_not_utf8_is_shown_as_far_as_it_can_be_read(docs: Path) -> None:
+    """It must not break the page on which it is shown."""
+    path = os.fsencode(docs) + b"/caf\xe9.md"
+    with open(path, "w") as file:
+        file.write("Coffee is hot.")
+    assert "caf\ufffd.md" in [document.name for document in read_folder(docs).documents]
+
+
+def test_a_path_that_is_too_long_is_no_folder() -> None:
+    """The system's own error would be a traceback."""
+    with pytest.raises(DocumentsError, match="No folder"):
+        read_folder(Path("x" * 300))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(docs: Path) -> None:
     """Opening a named pipe would block for ever."""
     os.mkfifo(docs / "pipe.md")
-    assert [(file.name, file.reason) for file in read_folder(docs).skipped] == [("pipe.md", "not a regular file")]
+    assert [(file.name, file.reason) for file in read_folder(docs).skipped] == [
+        ("pipe.md", "not a regular file, or a link that leads nowhere")
+    ]
 
 
 def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ async def test_a_folder_that_vanishes_leaves_the_last_good_state_and_a_fault(doc
     await library.refresh()
     assert library.search("firewall")
     assert (library.shelf.fault or "").startswith("No folder")
+    assert (library.shelf.fault or "").endswith("Answers still come from what was read before.")
     docs.with_name("gone").rename(docs)
     await library.refresh()
     assert library.shelf.fault is None

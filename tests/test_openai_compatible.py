@@ -56,6 +56,29 @@ async def test_an_answer_is_whole_once_it_is_finished() -> None:
         assert (got[-1], error) == (Done("stop", "served-model", None), None)
 
 
+async def test_odd_fields_cost_themselves_and_not_the_answer() -> None:
+    """Usage in words, a null log-probability, half a surrogate: ignored or shown as far as it can be."""
+    odd = chunk("Hi", choices=[{
+        "index": 0, "delta": {"content": "Hi \ud83d"}, "finish_reason": None,
+        "logprobs": {"content": [{"token": "Hi", "logprob": None, "bytes": None, "top_logprobs": []}]},
+    }])  # fmt: skip
+    got, error = await pieces_of(
+        HEAD, odd, chunk(finish="stop"), chunk(choices=[], usage={"prompt_tokens": "many"}), DONE
+    )
+    assert (got[1:], error) == ([Text("Hi ?", None), Done("stop", "served-model", None)], None)
+    got, error = await pieces_of(HEAD, chunk(["a", "b"]), chunk(finish="stop"), DONE)
+    assert isinstance(error, ModelBroke)
+
+
+async def test_an_address_without_a_chat_is_said_to_be_one() -> None:
+    """Where nothing is listed either, the model's name is not the fault."""
+    async with model_server([status(404, {})], listed=status(404, {})) as server:
+        backend = OpenAICompatible(server.url, "phi-4-mini", retry_backoff_s=None)
+        with pytest.raises(ModelRefused, match=r"has no chat at this address \(404\)\. Check RAG_SLM_URL"):
+            await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+        await backend.stop()
+
+
 async def test_reasoning_is_not_text() -> None:
     """What a model thinks in another field never reaches the answer."""
     thinking = chunk(choices=[{"index": 0, "delta": {"reasoning_content": "hmm"}, "finish_reason": None}])

@@ -229,7 +229,7 @@ async def test_stop_keeps_what_was_there_and_marks_it(packets: Callable[[], Any]
         await drawing
     message = final(packets())
     assert message["output"].startswith("Hold the")
-    assert message["output"].endswith("*Stopped.*")
+    assert message["output"].endswith("Stopped.")
     assert message["metadata"]["status"] == "partial"
     assert slm.open == 0
 
@@ -238,7 +238,7 @@ async def test_a_part_is_marked_as_one(packets: Callable[[], Any], make_assistan
     """A server that dies in the middle leaves its part, the reason, and a way to ask again."""
     slm = ScriptedBackend(Script(GOOD.text, error=ModelBroke("It broke off."), error_after=3))
     await draw(make_assistant(slm))
-    assert "*Not complete: It broke off.*" in final(packets())["output"]
+    assert "Not complete: It broke off." in final(packets())["output"]
     assert [event for event, _ in packets()].count("action") == 1
 
 

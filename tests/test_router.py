@@ -130,7 +130,24 @@ async def test_a_large_model_that_fails_leaves_quotation_or_a_marked_part(error_
     else:
         assert (routed.route, routed.status) == ("quoted", "complete")
         assert routed.draft.text == DOUBTFUL.text
-    assert "It broke." in routed.reason
+    assert routed.reason.endswith("< 0.60; It broke")
+
+
+@pytest.mark.anyio
+async def test_a_large_model_that_dies_while_polishing_leaves_the_whole_draft() -> None:
+    """A good draft is worth more than the stump of a better one."""
+    llm = ScriptedBackend(Script(ANSWER, error=ModelBroke("It broke."), error_after=2))
+    routed = (await route(ScriptedBackend(GOOD), llm, mode="refine", refine_over_chars=5))[-1]
+    assert (routed.route, routed.status, routed.final.text) == ("slm", "complete", GOOD.text)
+
+
+@pytest.mark.anyio
+async def test_a_server_that_ignores_the_limit_is_stopped() -> None:
+    """It would hold its slot for ever."""
+    llm = ScriptedBackend(Script(" ".join(f"w{n}" for n in range(2000))))
+    routed = (await route(ScriptedBackend(GOOD), llm, mode="llm"))[-1]
+    assert (routed.status, len(routed.final.text.split())) == ("partial", 801)
+    assert llm.open == 0
 
 
 @pytest.mark.anyio

@@ -28,6 +28,8 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ),
         pytest.param("RAG_MIN_CONFIDENT", "1", "Did you mean RAG_MIN_CONFIDENCE?", id="unknown name"),
         pytest.param("RAG_XQ", "1", "There is no setting RAG_XQ. docs/settings.md", id="unlike any name"),
+        pytest.param("RAG_DOCUMENTS", "[1, 2]", "RAG_DOCUMENTS must be a JSON list of texts, for", id="numbers"),
+        pytest.param("RAG_SLM_API_KEY", "schlüssel", "RAG_SLM_API_KEY has characters that no key has", id="key"),
         pytest.param("RAG_DOCUMENTS", "hello", "RAG_DOCUMENTS must be a JSON list", id="no list"),
         pytest.param("RAG_SLM_URL", "localhost:80", "must begin with http:// or https://, was: localhost:80", id="url"),
         pytest.param("RAG_SLM_URL", "http://host:port", "must be a URL such as", id="port"),
@@ -89,6 +91,13 @@ def test_an_unknown_name_in_the_env_file_is_found_too(tmp_path: Path) -> None:
     """A typing error there is as silent as one in the environment."""
     (tmp_path / ".env").write_text("RAG_DOC_DIR=x\n")
     with pytest.raises(SettingsError, match=r"RAG_DOC_DIR\. Did you mean RAG_DOCS_DIR"):
+        load_settings()
+
+
+def test_an_env_file_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    """Some editors save it otherwise."""
+    (tmp_path / ".env").write_bytes("# Grüße\nRAG_K=2".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"\.env is not UTF-8"):
         load_settings()
 
 

@@ -89,15 +89,15 @@ class Reply:
     async def _draw(self, event: Event) -> None:
         match event:
             case Waiting(text=text):
-                await self._stream.replace(f"*{text}*")
+                await self._stream.replace(text)
             case Token(text=text, model=model):
                 self._draft_model = self._draft_model or model
                 self._shown += text
                 await self._stream.write(text)
             case Escalated(reason=reason, draft=draft):
                 self._shown = ""
-                await self._stream.replace(f"*Asking {self._large_label} …*")
-                await self._send_card("escalated", reason, draft, self._draft_model, self._large_label)
+                await self._stream.replace(f"Asking {self._large_label} …")
+                await self._send_card("escalating", reason, draft, self._draft_model, self._large_label)
 
     async def _finish(self, answer: Answer, question: str) -> None:
         await self._stream.flush()
@@ -105,7 +105,7 @@ class Reply:
         message.content = answer.text
         message.metadata = answer.to_metadata()
         if answer.status == "partial":
-            message.content += f"\n\n*Not complete: {(answer.reason or '').rstrip('.')}.*"
+            message.content += f"\n\n---\n\nNot complete: {(answer.reason or '').rstrip('.')}."
             message.actions = [ask_again(question)]
         self._whole = True
         await message.send()
@@ -124,7 +124,7 @@ class Reply:
             return  # the answer stands; only what decorates it is missing
         await self._stream.flush()
         message = self._message
-        message.content = f"{self._shown}\n\n*{sentence}*" if self._shown else sentence
+        message.content = f"{self._shown}\n\n---\n\n{sentence}" if self._shown else sentence
         message.metadata = {"status": "partial" if self._shown else "failed", "reason": sentence}
         message.actions = [ask_again(question)] if question else []
         self._whole = True

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.backends.base import Backend
-from rag.backends.embedded import Embedded, find_embedded_model
+from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import Deadlines, OpenAICompatible, display_url, resolve_model
-from rag.errors import ModelError
+from rag.errors import ModelError, ModelRefused
 from rag.settings import Settings
 
 FOUNDRY_PORT_URL = "http://127.0.0.1:5273/v1"
@@ -41,8 +41,6 @@ async def choose_models(settings: Settings) -> Models:
     embedded model. The LLM: a URL or file in the settings, else the SLM's server if it lists it, else none.
     A configured server that does not answer is kept, with a fault: it may come up later.
 
-    Raises:
-        ModelUnavailable: nothing is configured and the embedded model is not installed.
     """
     faults: list[str] = []
     slm = await _choose_slm(settings, faults)
@@ -53,7 +51,7 @@ async def choose_models(settings: Settings) -> Models:
     if settings.llm_gguf:
         return Models(slm, _embedded(settings, settings.llm_gguf, "LLM", settings.llm_idle_s), faults=tuple(faults))
     if isinstance(slm, OpenAICompatible) and not faults:
-        listed = resolve_model(settings.llm_model, await slm.list_models(), only_one_will_do=False)
+        listed = resolve_model(settings.llm_model, await _listed(slm), only_one_will_do=False)
         if listed:
             same_server = settings.model_copy(update={"llm_model": listed, "llm_api_key": settings.slm_api_key})
             return Models(slm, _server(same_server, slm.url, "llm", slm.where))
@@ -72,25 +70,33 @@ async def _choose_slm(settings: Settings, faults: list[str]) -> Backend:
         return small
     quick = Deadlines(connect_s=_PROBE_S)
     probe = OpenAICompatible(FOUNDRY_PORT_URL, settings.slm_model, deadlines=quick, retry_backoff_s=None)
-    try:
-        await probe.list_models()
-    except ModelError:
-        return _embedded(settings, find_embedded_model())
-    finally:
-        await probe.stop()
+    found = await _listed(probe)
+    await probe.stop()
+    if not found:
+        return _embedded(settings, None)
     small = _server(settings, FOUNDRY_PORT_URL, "slm", f"Foundry Local ({FOUNDRY_PORT_URL})")
     await _greet(small, faults)
     return small
 
 
+async def _listed(backend: OpenAICompatible) -> list[str]:
+    try:
+        return await backend.list_models()
+    except ModelError:
+        return []
+
+
 async def _greet(backend: OpenAICompatible, faults: list[str]) -> None:
     try:
         await backend.start()
+    except ModelRefused as error:
+        if error.status != 404:  # a server that lists no models may still answer
+            faults.append(str(error))
     except ModelError as error:
         faults.append(str(error))
 
 
-def _embedded(settings: Settings, path: Path, role: str = "SLM", idle_s: float | None = None) -> Embedded:
+def _embedded(settings: Settings, path: Path | None, role: str = "SLM", idle_s: float | None = None) -> Embedded:
     return Embedded(
         path,
         slots=settings.slots,

@@ -56,7 +56,7 @@ class Embedded:
     A .gguf file, loaded on `start` or on the first question.
 
     Args:
-        path: the file.
+        path: the file; None: the model that came with the installation.
         slots: how many answers it generates at the same time.
         threads: CPU threads; 0: one for each core.
         role: `SLM` or `LLM`, to name the right settings in messages.
@@ -66,7 +66,7 @@ class Embedded:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         *,
         slots: int = 2,
         threads: int = 0,
@@ -74,9 +74,9 @@ class Embedded:
         deadlines: Deadlines | None = None,
         idle_s: float | None = None,
     ) -> None:
-        self.label = label_of(path)
+        self.label = label_of(path) if path else "SmolLM2-135M-Instruct"
         self.where = "this machine"
-        self._path = path
+        self._path = path.absolute() if path else None  # the child works in another folder
         self._slots = slots
         self._threads = threads
         self._role = role
@@ -130,6 +130,7 @@ class Embedded:
             return await self._load()
 
     async def _load(self) -> OpenAICompatible:
+        path = self._path or find_embedded_model()
         await self._unload()
         key = secrets.token_urlsafe(24)
         self._process = await asyncio.create_subprocess_exec(
@@ -138,23 +139,23 @@ class Embedded:
             cwd=Path(__file__).parents[2],
         )  # fmt: skip
         try:
-            url = await self._handshake(self._process, key)
+            url = await self._handshake(self._process, path, key)
         except BaseException as error:
             self._process.kill()  # it may be deep in loading, where it sees nothing else
             await self._unload()
             if isinstance(error, TimeoutError):
-                raise ModelUnavailable(f"{self._path} was not loaded within {_LOAD_S:g} s.") from error
+                raise ModelUnavailable(f"{path} was not loaded within {_LOAD_S:g} s.") from error
             raise
         self._server = OpenAICompatible(
             url, self.label, api_key=key, role=self._role, deadlines=self._deadlines, where=self.where,
-            retry_backoff_s=None,
+            retry_backoff_s=None, remedy="Ask again: it is loaded anew.",
         )  # fmt: skip
         await self._warm_up(self._server)
         return self._server
 
-    async def _handshake(self, process: asyncio.subprocess.Process, key: str) -> str:
+    async def _handshake(self, process: asyncio.subprocess.Process, path: Path, key: str) -> str:
         options = {
-            "path": str(self._path.resolve()), "label": self.label, "api_key": key, "slots": self._slots,
+            "path": str(path), "label": self.label, "api_key": key, "slots": self._slots,
             "context_tokens": _CONTEXT_TOKENS, "threads": self._threads,
         }  # fmt: skip
         line = b""
@@ -168,7 +169,7 @@ class Embedded:
         if answer["error"] == "missing":
             raise ModelUnavailable("xllamacpp is not installed. Run make setup, or set RAG_SLM_URL.")
         raise ModelUnavailable(
-            f"{self._path} cannot be loaded as a model: it is damaged, not a .gguf file, or does not fit into "
+            f"{path} cannot be loaded as a model: it is damaged, not a .gguf file, or does not fit into "
             f"memory. Set RAG_{self._role}_GGUF to another file, or RAG_{self._role}_URL to a server."
         )
 

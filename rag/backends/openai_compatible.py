@@ -57,6 +57,7 @@ class OpenAICompatible:
         deadlines: how long to wait.
         retry_backoff_s: the pause before the one retry of an overloaded server; None: no retry.
         where: where it runs, if there is a better name for it than the URL.
+        remedy: what to do when it breaks, if there is something better than to look at its log.
         transport: what carries the requests, in tests.
     """
 
@@ -70,6 +71,7 @@ class OpenAICompatible:
         deadlines: Deadlines | None = None,
         retry_backoff_s: float | None = 0.5,
         where: str | None = None,
+        remedy: str | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = normalise_url(url)
@@ -79,7 +81,9 @@ class OpenAICompatible:
         self._role = role
         self._deadlines = deadlines or Deadlines()
         self._retry_backoff_s = retry_backoff_s
+        self._remedy = remedy or f"Look at its log, or set RAG_{role}_URL to another server."
         self._asks_logprobs = True
+        self._lists_nothing = False
         # A proxy has no business between us and our own machine, and a redirect would post the prompt elsewhere.
         # Kept connections are dropped by llama.cpp when it likes; on loopback a new one costs next to nothing.
         loopback = is_loopback(self.url)
@@ -110,7 +114,7 @@ class OpenAICompatible:
         try:
             async with asyncio.timeout(_LIST_MODELS_S + self._deadlines.connect_s):
                 page = await self._client.models.list()
-            return [model.id for model in page.data or []]
+            return [model.id for model in page.data or [] if isinstance(model.id, str)]
         except ModelError:
             raise
         except Exception as error:
@@ -144,6 +148,10 @@ class OpenAICompatible:
                     continue
                 if error.status_code == 404 and await self._found_other_name():
                     continue
+                if error.status_code == 404 and self._lists_nothing:
+                    raise ModelRefused(
+                        f"{self._name()} has no chat at this address (404). Check RAG_{self._role}_URL.", status=404
+                    ) from error
                 if retries and (error.status_code == 429 or error.status_code >= 500):
                     retries -= 1
                     await asyncio.sleep(self._pause(error))
@@ -186,10 +194,9 @@ class OpenAICompatible:
                 if chunk is None:
                     break
                 model = chunk.model or model
-                if chunk.usage:
-                    usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+                usage = _usage(chunk) or usage
                 choice = chunk.choices[0] if chunk.choices else None
-                text = (choice.delta.content if choice else None) or ""
+                text = _readable((choice.delta.content if choice else None) or "")
                 logprobs = _logprobs(choice) if text else None
                 finish = (choice.finish_reason if choice else None) or finish
             except Exception as error:
@@ -205,14 +212,16 @@ class OpenAICompatible:
             yield Text(text, logprobs)
         if not finish:
             what = "stopped in mid-answer" if size else "sent no answer (is it a model server at all?)"
-            raise ModelBroke(f"{self._name()} {what}. {self._remedy()}")
+            raise ModelBroke(f"{self._name()} {what}. {self._remedy}")
         yield Done(finish, model, usage)
 
     async def _found_other_name(self) -> bool:
         try:
-            found = resolve_model(self._wanted, await self.list_models())
+            listed = await self.list_models()
         except ModelError:
-            return False
+            listed = []
+        self._lists_nothing = not listed
+        found = resolve_model(self._wanted, listed)
         if found is None or found == self.label:
             return False
         self.label = found
@@ -225,10 +234,7 @@ class OpenAICompatible:
         return (self._retry_backoff_s or 0.0) * random.uniform(0.5, 1.5)
 
     def _name(self) -> str:
-        return f"The model server at {self.where}"
-
-    def _remedy(self) -> str:
-        return f"Look at its log, or set RAG_{self._role}_URL to another server."
+        return f"The model on {self.where}" if self.where == "this machine" else f"The model server at {self.where}"
 
     def _translated(self, error: Exception, *, begun: bool = False) -> ModelError:
         if isinstance(error, openai.APIStatusError):
@@ -240,10 +246,10 @@ class OpenAICompatible:
         if isinstance(error, TimeoutError):
             waited = self._deadlines.between_texts_s if begun else self._deadlines.first_text_s
             what = "went silent in mid-answer" if begun else "sent nothing"
-            return ModelBroke(f"{self._name()} {what} for {waited:g} s. {self._remedy()}")
+            return ModelBroke(f"{self._name()} {what} for {waited:g} s. {self._remedy}")
         log.info("model server %s: %s: %s", self.where, type(error).__name__, str(error)[:200])
         what = "broke off in mid-answer" if begun else "did not send an answer that can be read"
-        return ModelBroke(f"{self._name()} {what}. {self._remedy()}")
+        return ModelBroke(f"{self._name()} {what}. {self._remedy}")
 
     def _refused(self, error: openai.APIStatusError) -> ModelRefused:
         status = error.status_code
@@ -258,7 +264,7 @@ class OpenAICompatible:
         elif 300 <= status < 400:
             message = f"{self._name()} points elsewhere ({status}). Set RAG_{self._role}_URL to where it really is."
         elif status >= 500:
-            message = f"{self._name()} failed ({status}). {self._remedy()}"
+            message = f"{self._name()} failed ({status}). {self._remedy}"
         elif "context" in str(error.message).lower():
             message = (
                 f"The question, its evidence and the history are too long for {self.label} ({status}). Shorten the "
@@ -320,9 +326,25 @@ def resolve_model(wanted: str, listed: Sequence[str], *, only_one_will_do: bool 
     return listed[0] if only_one_will_do and len(listed) == 1 else None
 
 
+def _readable(content: object) -> str:
+    if not isinstance(content, str):
+        raise TypeError(f"content must be a string, was: {type(content).__name__}")
+    return content.encode("utf-8", "replace").decode()
+
+
+def _usage(chunk: ChatCompletionChunk) -> Usage | None:
+    if not chunk.usage:
+        return None
+    prompt, completion = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
+    counted = isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0
+    return Usage(prompt, completion) if counted else None
+
+
 def _logprobs(choice: Any) -> tuple[float, ...] | None:
     content = choice.logprobs.content if choice.logprobs else None
-    return tuple(float(token.logprob) for token in content) if content else None
+    values = [token.logprob for token in content or []]
+    known = values and all(isinstance(value, int | float) for value in values)
+    return tuple(float(value) for value in values) if known else None
 
 
 def _first_sentence(error: openai.APIStatusError) -> str:
