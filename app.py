@@ -19,12 +19,13 @@ from rag.prompts import Turn
 from rag.settings import load_settings
 from ui.choices import mode_of_profile, panel, profiles, read_panel
 from ui.hardening import harden
+from ui.mending import mend_chainlit
 from ui.reply import Reply
 from ui.session import close_later, desk, do_meanwhile, end_tasks, own_task
-from ui.sockets import mend_sockets
 
 # A line for each request to the model would bury what matters.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
+logging.getLogger("chainlit").addFilter(lambda record: "Translated markdown file" not in record.getMessage())
 
 
 def _exit(sentence: str) -> NoReturn:
@@ -56,7 +57,7 @@ assistant = _build_or_exit()
 if server.app.middleware_stack is None:  # not again when `chainlit run --watch` loads this file again
     _exit_if_taken(config.run.host, config.run.port)
     harden()
-    mend_sockets()
+    mend_chainlit()
 _starting: list[asyncio.Task[None]] = []
 
 

@@ -144,7 +144,7 @@ class Reader:
         return self._seen
 
     def _text(self, text: str) -> None:
-        notice = len(text) > 2 and text.startswith("*") and text.endswith("*") and not text.startswith("**")
+        notice = text.endswith(" …") or text.startswith("All slots are busy")
         if notice or not text.strip():
             return
         self._seen.packets += 1

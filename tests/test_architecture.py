@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"ui.streaming", "ui.hardening", "ui"},
     {"ui.choices", "ui.reply"},
     {"ui.session"},
-    {"ui.sockets"},
+    {"ui.mending"},
     {"app"},
 ]
 

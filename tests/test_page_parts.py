@@ -20,6 +20,7 @@ from rag.errors import ModelBroke
 from rag.prompts import Turn
 from ui.choices import STARTERS, mode_of_profile, profiles, read_panel, starters
 from ui.hardening import without_remote_links
+from ui.mending import mend_chainlit
 from ui.reply import Reply
 from ui.session import Conversation
 from ui.streaming import TokenStream
@@ -299,3 +300,16 @@ async def test_the_page_asks_no_other_host() -> None:
     page = without_remote_links(get_html_template(""))
     assert "https://" not in page.split("<body>")[0]
     assert "/assets/index-" in page
+
+
+async def test_a_message_no_longer_sleeps_in_the_event_loop(
+    packets: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chainlit sleeps a millisecond for each message while everybody waits; mended, nobody calls the real sleep."""
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    Message(content="")
+    assert slept == [0.001]
+    mend_chainlit()
+    Message(content="")
+    assert slept == [0.001]
