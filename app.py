@@ -17,6 +17,7 @@ from rag.assistant import Assistant, build_assistant
 from rag.errors import SettingsError
 from rag.prompts import Turn
 from rag.settings import load_settings
+from rag.timings import Stopwatch
 from ui.choices import mode_of_profile, panel, profiles, read_panel
 from ui.hardening import harden
 from ui.mending import mend_chainlit
@@ -92,7 +93,7 @@ async def open_chat() -> None:
 
 async def _tell_faults() -> None:
     await assistant.start()
-    await assistant.library.refresh()
+    await assistant.look_again()
     for notice in [*assistant.faults, *_left_out()]:
         await cl.context.emitter.send_toast(notice, type="warning")
 
@@ -143,9 +144,11 @@ async def close_chat() -> None:
 async def _answer(question: str, message_id: str) -> None:
     mine = desk()
     large = assistant.models.llm if assistant.models else None
-    mine.reply = Reply(assistant.library, large_label=large.label if large else "the large model")
+    watch = Stopwatch()
+    mine.reply = Reply(assistant.library, watch, large_label=large.label if large else "the large model")
     events = assistant.ask(
         question,
+        watch=watch,
         history=mine.conversation.before(message_id),
         mode=cl.user_session.get("mode"),
         knobs=cl.user_session.get("knobs"),

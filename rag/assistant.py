@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
+from rag.backends.openai_compatible import OpenAICompatible
 from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
@@ -73,6 +74,7 @@ class Assistant:
         )
         self._waitlist = Waitlist(settings.slots, limit=settings.queue_limit)
         self._router: HybridRouter | None = None
+        self._retired: list[Backend] = []
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -92,12 +94,31 @@ class Assistant:
             self._starting = asyncio.create_task(self._start())
         await asyncio.shield(self._starting)
 
+    async def look_again(self) -> None:
+        """See whether servers that were at fault, and documents that changed, are well by now."""
+        await self.library.refresh()
+        if not self._model_faults or self.models is None:
+            return
+        faults = []
+        for backend in self._backends():
+            try:
+                await backend.start()
+            except ModelError as error:
+                faults.append(str(error))
+        if not faults and self.models.llm is None and isinstance(self.models.slm, OpenAICompatible):
+            # Its server may list a large model too; the idle client that it replaces is closed at the end.
+            self._retired.append(self.models.slm)
+            self.models = await choose_models(self.settings)
+            faults = list(self.models.faults)
+        self._model_faults = faults
+        self._router = self._new_router(self.models)
+
     async def stop(self) -> None:
         """End what `start` began and free the models."""
         if self._starting:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        for backend in self._backends():
+        for backend in [*self._backends(), *self._retired]:
             await backend.stop()
 
     async def ask(
@@ -107,6 +128,7 @@ class Assistant:
         history: Sequence[Turn] = (),
         mode: Mode | None = None,
         knobs: Knobs | None = None,
+        watch: Stopwatch | None = None,
     ) -> AsyncGenerator[Event, None]:
         """
         Answer a question.
@@ -116,6 +138,7 @@ class Assistant:
             history: earlier turns of the conversation, oldest first.
             mode: which models may answer; None: as the settings say.
             knobs: other values than the default ones.
+            watch: takes the times, for a caller who wants them of an answer that does not end; started by now.
 
         Yields:
             `Waiting` while nothing can happen, then `Retrieved`, `Token`s, at most one `Escalated` and more
@@ -127,7 +150,7 @@ class Assistant:
             DocumentsError: there are no documents.
             ModelUnavailable: mode `llm` without a large model.
         """
-        watch = Stopwatch()
+        watch = watch or Stopwatch()
         question = self._checked(question)
         async with aclosing(self._wait(watch)) as waiting:
             async for event in waiting:
@@ -287,14 +310,7 @@ class Assistant:
         try:
             self.models = self.models or await choose_models(self.settings)
             self._model_faults += self.models.faults
-            self._router = HybridRouter(
-                self.models.slm,
-                self.models.llm,
-                slm_max_tokens=self.settings.slm_max_tokens,
-                llm_max_tokens=self.settings.llm_max_tokens,
-                refine_over_chars=self.settings.refine_over_chars,
-                refine_topics=self.settings.refine_topics,
-            )
+            self._router = self._new_router(self.models)
             if not self.models.slm.ready:
                 await self.models.slm.start()
         except ModelError as error:
@@ -303,6 +319,16 @@ class Assistant:
         except Exception:
             log.exception("the models could not be set up")
             self._model_faults.append("The models could not be set up; the log of the chat says why.")
+
+    def _new_router(self, models: Models) -> HybridRouter:
+        return HybridRouter(
+            models.slm,
+            models.llm,
+            slm_max_tokens=self.settings.slm_max_tokens,
+            llm_max_tokens=self.settings.llm_max_tokens,
+            refine_over_chars=self.settings.refine_over_chars,
+            refine_topics=self.settings.refine_topics,
+        )
 
     def _llm_label(self) -> str:
         return self.models.llm.label if self.models and self.models.llm else ""

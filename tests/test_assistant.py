@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,6 +255,25 @@ async def test_the_large_model_answers_where_the_small_one_is_not_installed(
         await assistant.stop()
     assert (answer.route, answer.text) == ("escalated", "Hello world [no source]")
     assert (answer.reason or "").startswith("The embedded model is not installed")
+
+
+async def test_a_server_that_comes_up_later_is_found_by_the_next_chat(docs: Path) -> None:
+    """With the large model that it lists, and without the old warning."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assistant = build_assistant(Settings(docs_dir=docs, slm_url=f"http://127.0.0.1:{port}"))
+    await assistant.start()
+    await assistant.look_again()
+    assert assistant.faults[0].startswith("No model server at")
+    assert (await answer_of(assistant)).route == "quoted"
+    async with model_server(listed=models("phi-4-mini", "gpt-oss-20b"), port=port):
+        await assistant.look_again()
+        assert assistant.faults == []
+        assert assistant.models is not None
+        assert assistant.models.llm is not None
+        assert (await answer_of(assistant)).text == "Hello world [no source]"
+    await assistant.stop()
 
 
 async def test_costs_are_unknown_without_usage_or_price(make_assistant: Make) -> None:

@@ -18,6 +18,7 @@ from rag.assistant import Assistant, Knobs
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelBroke
 from rag.prompts import Turn
+from rag.timings import Stopwatch
 from ui.choices import STARTERS, mode_of_profile, profiles, read_panel, starters
 from ui.hardening import without_remote_links
 from ui.mending import mend_chainlit
@@ -63,7 +64,9 @@ def final(packets: list[tuple[str, Any]]) -> dict[str, Any]:
 async def draw(assistant: Assistant, question: str = QUESTION) -> Any:
     """Ask and draw."""
     await assistant.start()
-    return await Reply(assistant.library, large_label="gpt-oss-20b").draw(assistant.ask(question), question=question)
+    watch = Stopwatch()
+    reply = Reply(assistant.library, watch, large_label="gpt-oss-20b")
+    return await reply.draw(assistant.ask(question, watch=watch), question=question)
 
 
 async def test_the_first_token_goes_out_at_once_and_the_rest_in_packets(packets: Callable[[], Any]) -> None:
@@ -189,7 +192,7 @@ async def test_what_was_sent_while_the_connection_was_lost_is_sent_again(
     """Text, sources and waterfall, under the same ids."""
     assistant = make_assistant(ScriptedBackend(GOOD))
     await assistant.start()
-    reply = Reply(assistant.library)
+    reply = Reply(assistant.library, Stopwatch())
     await reply.resend()
     assert packets() == []
     await reply.draw(assistant.ask(QUESTION), question=QUESTION)
@@ -231,7 +234,10 @@ async def test_stop_keeps_what_was_there_and_marks_it(packets: Callable[[], Any]
     message = final(packets())
     assert message["output"].startswith("Hold the")
     assert message["output"].endswith("Stopped.")
-    assert message["metadata"]["status"] == "partial"
+    metadata = message["metadata"]
+    assert (metadata["status"], metadata["reason"], metadata["model"]) == ("partial", "stopped", "scripted stand-in")
+    assert [stage["name"] for stage in metadata["latency"]["stages"]][-2:] == ["first_token", "generate"]
+    assert elements(packets())["LatencyWaterfall"]["latency"] == metadata["latency"]
     assert slm.open == 0
 
 

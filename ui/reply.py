@@ -12,9 +12,10 @@ from typing import Any
 import chainlit as cl
 
 from rag.errors import QuestionError, RagError
-from rag.events import Answer, Answered, Escalated, Event, Token, Waiting
+from rag.events import Answer, Answered, Cost, Escalated, Event, Token, Waiting
 from rag.evidence import Citation
 from rag.library import Library
+from rag.timings import Stopwatch
 from ui.streaming import TokenStream
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,14 @@ class Reply:
 
     Args:
         library: where the surroundings of a cited sentence come from.
+        watch: takes the times of the answer, also of one that does not end.
         large_label: the name of the large model, to say who is being asked.
     """
 
-    def __init__(self, library: Library, *, large_label: str = "the large model") -> None:
+    def __init__(self, library: Library, watch: Stopwatch, *, large_label: str = "the large model") -> None:
         self._library = library
+        self._watch = watch
+        self._escalated = False
         self._large_label = large_label
         self._message = cl.Message(content="")
         self._stream = TokenStream(self._message)
@@ -60,7 +64,7 @@ class Reply:
                         return event.answer
                     await self._draw(event)
         except asyncio.CancelledError:
-            await self._mark("Stopped.", question)
+            await self._stop(question)
             raise
         except RagError as error:
             log.warning("error %s: %s: %s", code := new_error_id(), type(error).__name__, error)
@@ -96,6 +100,7 @@ class Reply:
                 await self._stream.write(text)
             case Escalated(reason=reason, draft=draft):
                 self._shown = ""
+                self._escalated = True
                 await self._stream.replace(f"Asking {self._large_label} …")
                 await self._send_card("escalating", reason, draft, self._draft_model, self._large_label)
 
@@ -119,13 +124,36 @@ class Reply:
         models = {"slm": answer.slm or None, "llm": answer.llm or None}
         await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
 
-    async def _mark(self, sentence: str, question: str | None) -> None:
+    async def _stop(self, question: str) -> None:
+        if self._whole:
+            return
+        prefix, model = ("llm_", self._large_label) if self._escalated else ("", self._draft_model)
+        self._watch.lap(f"{prefix}{'generate' if self._shown else 'first_token'}")
+        stopped = Answer(
+            text=self._shown,
+            model=model if self._shown else "",
+            route="escalated" if self._escalated else "slm",
+            status="partial",
+            reason="stopped",
+            confidence=None,
+            citations=(),
+            unsupported=0,
+            usage_slm=None,
+            usage_llm=None,
+            timings=self._watch.timings(),
+            cost=Cost(),
+        )
+        metadata = stopped.to_metadata()
+        await self._mark("Stopped.", question, metadata)
+        await self._send_element("LatencyWaterfall", metadata)
+
+    async def _mark(self, sentence: str, question: str | None, metadata: dict[str, Any] | None = None) -> None:
         if self._whole:
             return  # the answer stands; only what decorates it is missing
         await self._stream.flush()
         message = self._message
         message.content = f"{self._shown}\n\n---\n\n{sentence}" if self._shown else sentence
-        message.metadata = {"status": "partial" if self._shown else "failed", "reason": sentence}
+        message.metadata = metadata or {"status": "partial" if self._shown else "failed", "reason": sentence}
         message.actions = [ask_again(question)] if question else []
         self._whole = True
         await message.send()
