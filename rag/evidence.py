@@ -252,7 +252,7 @@ def _quotable(evidence: Evidence) -> str:
     if "\n" in evidence.quote and evidence.quote.lstrip().startswith(("```", "~~~")):
         return evidence.quote.replace("\n", "\n> ") + "\n>"
     # The words are the document's; a backslash keeps Markdown from reading marks into them.
-    return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", evidence.text)
+    return re.sub(r"[\\`*<\[\]~|]|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", evidence.text)
 
 
 def _claims(text: str) -> list[tuple[int, int, int]]:

@@ -153,7 +153,7 @@ def test_the_documents_own_words_are_not_altered(text: str, name: str) -> None:
 def test_a_quotation_shows_the_characters_that_are_there() -> None:
     """Markdown in the page must not read marks into them."""
     (one,) = sentences_of(Chunk("See rag.__main__ and 2**10 <b>", "a.txt", end=30))
-    assert quote([one]).text == r"> See rag.\_\_main\_\_ and 2\*\*10 \<b\> [1]"
+    assert quote([one]).text == r"> See rag.\__main_\_ and 2\*\*10 \<b> [1]"
 
 
 def test_a_text_without_full_stops_does_not_fill_the_prompt() -> None:

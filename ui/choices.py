@@ -23,7 +23,7 @@ _OUR_PAGE = "using-the-chat.md"
 STARTERS = [
     ("How do I use my own documents?", "documents"),
     ("When is a draft escalated to the large model?", "route"),
-    ("What does the waterfall under an answer show?", "timing"),
+    ("What does the waterfall show?", "timing"),
     ("Does anything leave my machine?", "privacy"),
 ]
 
