@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import FLAGS, ROOT, running_chat
 
-QUESTION = "What does the waterfall under an answer show?"
+QUESTION = "When is a draft escalated to the large model?"
 
 
 def take(page: Page, url: str, question: str, out: Path) -> None:
