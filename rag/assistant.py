@@ -101,6 +101,8 @@ class Assistant:
             return
         faults = []
         for backend in self._backends():
+            if backend is self.models.llm and not isinstance(backend, OpenAICompatible):
+                continue  # a file of ours, loaded on first need and not for a look
             try:
                 await backend.start()
             except ModelError as error:

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag.errors import SettingsError
 
 Mode = Literal["hybrid", "slm", "llm", "refine"]
 
+_Path = Annotated[Path, AfterValidator(Path.expanduser)]  # no shell expands ~ in .env
 _Price = Annotated[float | None, BeforeValidator(lambda value: None if str(value).lower() == "none" else value)]
 
 
@@ -42,7 +43,7 @@ class Settings(BaseSettings):
     )
 
     # --- Documents and retrieval -------------------------------------------------------------------------
-    docs_dir: Path = Field(Path("docs"), description="The folder with the documents, read with its subfolders.")
+    docs_dir: _Path = Field(Path("docs"), description="The folder with the documents, read with its subfolders.")
     documents: list[str] = Field(
         [], description="Documents given inline, as a JSON list of texts; used instead of the folder."
     )
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
         None,
         description="An OpenAI-compatible server for the SLM. Empty: Foundry Local if found, else the embedded model.",
     )
-    slm_gguf: Path | None = Field(None, description="A .gguf file to run as the SLM on this machine.")
+    slm_gguf: _Path | None = Field(None, description="A .gguf file to run as the SLM on this machine.")
     slm_model: str = Field(
         "phi-4-mini",
         min_length=1,
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     llm_url: str | None = Field(
         None, description="An OpenAI-compatible server for the LLM. Empty: the SLM's server, if it lists the LLM."
     )
-    llm_gguf: Path | None = Field(
+    llm_gguf: _Path | None = Field(
         None, description="A .gguf file to run as the LLM on this machine, loaded on first need."
     )
     llm_model: str = Field(

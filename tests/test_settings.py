@@ -87,6 +87,12 @@ def test_a_price_that_is_not_known_is_none_and_names_of_others_are_not_ours(monk
     assert (settings.cloud_price_in, settings.llm_model) == (None, "gpt-oss-20b")
 
 
+def test_a_tilde_in_the_env_file_is_the_home_folder(tmp_path: Path) -> None:
+    """A shell would have expanded it; here nobody else does."""
+    (tmp_path / ".env").write_text("RAG_DOCS_DIR=~/notes\n")
+    assert load_settings().docs_dir == Path.home() / "notes"
+
+
 def test_an_unknown_name_in_the_env_file_is_found_too(tmp_path: Path) -> None:
     """A typing error there is as silent as one in the environment."""
     (tmp_path / ".env").write_text("RAG_DOC_DIR=x\n")
