@@ -241,6 +241,20 @@ async def test_stop_keeps_what_was_there_and_marks_it(packets: Callable[[], Any]
     assert slm.open == 0
 
 
+async def test_stop_during_an_escalation_leaves_a_card_that_is_true(
+    packets: Callable[[], Any], make_assistant: Make
+) -> None:
+    """The large model was asked; it is no longer being asked, and it has not answered."""
+    llm = ScriptedBackend(Script(GOOD.text, pace_s=0.05), label="gpt-oss-20b")
+    drawing = asyncio.create_task(draw(make_assistant(ScriptedBackend(DOUBTFUL), llm)))
+    await asyncio.sleep(0.3)
+    drawing.cancel()
+    await asyncio.gather(drawing, return_exceptions=True)
+    assert elements(packets())["EscalationCard"]["kind"] == "unfinished"
+    assert final(packets())["metadata"]["route"] == "escalated"
+    assert llm.open == 0
+
+
 async def test_a_part_is_marked_as_one(packets: Callable[[], Any], make_assistant: Make) -> None:
     """A server that dies in the middle leaves its part, the reason, and a way to ask again."""
     slm = ScriptedBackend(Script(GOOD.text, error=ModelBroke("It broke off."), error_after=3))

@@ -157,6 +157,9 @@ class Reply:
         message.actions = [ask_again(question)] if question else []
         self._whole = True
         await message.send()
+        if self._card:
+            self._card.props = {**self._card.props, "kind": "unfinished"}
+            await self._card.update()
 
     async def _send_card(self, kind: str, reason: str, draft: str | None, draft_model: str, model: str) -> None:
         props = {"kind": kind, "reason": reason, "draft": draft, "draft_model": draft_model, "model": model}

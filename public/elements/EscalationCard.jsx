@@ -3,7 +3,7 @@
 import { useId, useState } from 'react';
 import { ArrowUpRight, ChevronDown, CircleAlert, Quote, Sparkles } from 'lucide-react';
 
-const ICONS = { escalating: ArrowUpRight, escalated: ArrowUpRight, quoted: Quote, refined: Sparkles, unchecked: CircleAlert };
+const ICONS = { escalating: ArrowUpRight, unfinished: ArrowUpRight, escalated: ArrowUpRight, quoted: Quote, refined: Sparkles, unchecked: CircleAlert };
 
 // Chainlit evaluates this file again whenever the chat changes state; what is open is kept beside it.
 const opened = (window.groundedOpened = window.groundedOpened || new WeakMap());
@@ -21,7 +21,7 @@ function Sentence({ kind, reason, small, large, drafted }) {
   if (kind === 'unchecked') {
     return <p><b>{large}</b> could not be asked{why}; the draft stands, not double-checked.</p>;
   }
-  const outcome = kind === 'escalating' ? 'is being asked' : 'answered';
+  const outcome = { escalating: 'is being asked', unfinished: 'was asked' }[kind] || 'answered';
   return <p><b>{small}</b> was not sure{why}, so <b>{large}</b> {outcome}.</p>;
 }
 
@@ -34,7 +34,7 @@ export default function EscalationCard() {
   const small = props.draft_model || 'the small model';
   const large = props.model || 'the large model';
   const first = (name) => name.charAt(0).toUpperCase() + name.slice(1);
-  const starts = { escalating: 'small', escalated: 'small', refined: 'large', unchecked: 'large' }[kind];
+  const starts = { escalating: 'small', unfinished: 'small', escalated: 'small', refined: 'large', unchecked: 'large' }[kind];
 
   const toggle = () => {
     opened.set(props, !open);
@@ -43,7 +43,7 @@ export default function EscalationCard() {
 
   return (
     <div
-      className={`gr gr-note ${['escalating', 'escalated', 'refined'].includes(kind) ? 'tone-large' : 'tone-other'}`}
+      className={`gr gr-note ${['escalating', 'unfinished', 'escalated', 'refined'].includes(kind) ? 'tone-large' : 'tone-other'}`}
       data-kind={kind}
       role="note"
     >
