@@ -212,8 +212,9 @@ def cite(answer: str, evidence: Sequence[Evidence]) -> Cited:
     pieces: list[str] = []
     unsupported, last = 0, 0
     for start, end, mark_at in _claims(text):
-        best = max(evidence, key=lambda one: support(text[start:end], one), default=None)
-        if best is not None and support(text[start:end], best) >= MIN_SUPPORT:
+        backed = [(support(text[start:end], one), one) for one in evidence]
+        share, best = max(backed, key=lambda pair: pair[0], default=(0.0, None))
+        if best is not None and share >= MIN_SUPPORT:
             mark = f"[{order.setdefault(best, len(order) + 1)}]"
         else:
             mark = NO_SOURCE

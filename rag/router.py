@@ -216,14 +216,12 @@ class HybridRouter:
         async with aclosing(large.run(messages, self._llm_max_tokens)) as events:
             async for event in events:
                 yield event
-        if polish and not doubt and large.failed:
+        if not doubt and (large.failed or not large.reply.text):
             yield Routed("slm", f"not polished ({reason}): {large.reply.cut}", draft, draft)
         elif large.reply.text:
             yield _standing("escalated" if doubt else "refined", reason, large.reply, draft)
-        elif doubt:
-            yield Routed("quoted", _joined(reason, large.reply.cut), large.reply, draft)
         else:
-            yield Routed("slm", f"not polished ({reason}): {large.reply.cut}", draft, draft)
+            yield Routed("quoted", _joined(reason, large.reply.cut), large.reply, draft)
 
     @staticmethod
     def _without_large(draft: Reply, doubt: str | None, polish: str | None, failed: str | None) -> Routed:

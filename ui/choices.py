@@ -39,6 +39,7 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
     llm = f"**{models.llm.label}** ({models.llm.where})" if models and models.llm else "the large model"
     none = f"\n\n{models.no_llm} Until then, the documents' own words stand in." if models and models.no_llm else ""
     faults = "".join(f"\n\n⚠ {fault}" for fault in assistant.faults)
+    questions = starters(assistant)
     ordered = sorted(MODES, key=lambda mode: mode != assistant.settings.mode)
     return [
         cl.ChatProfile(
@@ -46,7 +47,7 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
             markdown_description=MODES[mode][1].format(slm=slm, llm=llm) + ("" if mode == "slm" else none) + faults,
             icon=f"/public/icons/{_ICONS[mode]}.svg",
             default=mode == assistant.settings.mode,
-            starters=starters(assistant),
+            starters=questions,
         )
         for mode in ordered
     ]

@@ -119,7 +119,8 @@ class Reply:
             large = answer.llm or self._large_label
             await self._send_card(kind, answer.reason or "", answer.draft, answer.slm, large)
         if answer.citations or answer.unsupported:
-            sources = [self._source(one, answer) for one in answer.citations]
+            described = zip(message.metadata["sources"], answer.citations, strict=True)
+            sources = [source | self._surroundings(citation) for source, citation in described]
             await self._send_element("Sources", {"sources": sources, "unsupported": answer.unsupported})
         models = {"slm": answer.slm or None, "llm": answer.llm or None}
         await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
@@ -175,7 +176,7 @@ class Reply:
         await element.send(for_id=self._message.id)
         return element
 
-    def _source(self, citation: Citation, answer: Answer) -> dict[str, Any]:
+    def _surroundings(self, citation: Citation) -> dict[str, str]:
         evidence = citation.evidence
         document = self._library.shelf.documents.get(evidence.chunk.document)
         text = document.text if document else ""
@@ -185,8 +186,7 @@ class Reply:
         else:
             start = evidence.start
         end = start + len(evidence.quote)
-        source: dict[str, Any] = answer.to_metadata()["sources"][citation.number - 1]
-        return source | {"before": _before(text, start), "after": _after(text, end)}
+        return {"before": _before(text, start), "after": _after(text, end)}
 
 
 def ask_again(question: str) -> cl.Action:
