@@ -3,95 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import socketio
 
-ROOT = Path(__file__).parent.parent
-APP = ROOT / "app.py"
+from tests.running_chat import APP, ROOT, Chat, prepare_folder
+from tests.running_chat import running_chat as start_chat
+
 QUESTION = "How do I use my own documents?"
-
-
-@dataclass(frozen=True)
-class Chat:
-    """
-    A running chat.
-
-    Attributes:
-        url: where its page is.
-        pid: of the process that was started; the model's process is a child of it.
-        started: when it was started, by `time.perf_counter`.
-        healthy_s: seconds from then until `/health` answered.
-    """
-
-    url: str
-    pid: int
-    started: float
-    healthy_s: float
 
 
 @contextmanager
 def chat_folder() -> Iterator[Path]:
-    """A folder to run chats in: the page's files, but no `.env` and nobody's settings."""
+    """A folder to run chats in, for as long as the `with` block lasts."""
     with tempfile.TemporaryDirectory(prefix="grounded-benchmark-") as name:
         folder = Path(name)
-        shutil.copytree(ROOT / ".chainlit", folder / ".chainlit")
-        for part in ("public", "chainlit.md"):
-            (folder / part).symlink_to(ROOT / part)
+        prepare_folder(folder)
         yield folder
 
 
-@contextmanager
-def running_chat(folder: Path, app: Path = APP, **settings: str) -> Iterator[Chat]:
-    """Start an app as `chainlit run` does, over our manual unless told otherwise, and end it by its process id."""
-    port = _free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
-    environment = {**kept, "PYTHONPATH": str(ROOT), "RAG_DOCS_DIR": str(ROOT / "docs"), **settings}
-    command = [sys.executable, "-m", "chainlit", "run", str(app), "-h", "--port", str(port)]
-    log = folder / "chat.log"
-    with log.open("wb") as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        yield Chat(url, process.pid, started, _wait_until_healthy(url, process, log) - started)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> float:
-    while process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=1):
-                return time.perf_counter()
-        except OSError:
-            time.sleep(0.005)
-    raise RuntimeError(f"The chat did not start:\n{log.read_text(encoding='utf-8')}")
+def running_chat(folder: Path, app: Path = APP, **settings: str) -> AbstractContextManager[Chat]:
+    """Start an app over our manual unless told otherwise; the loopback address spares it a look-up of its name."""
+    return start_chat(folder, app, host="127.0.0.1", **{"RAG_DOCS_DIR": str(ROOT / "docs"), **settings})
 
 
 @dataclass

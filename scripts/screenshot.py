@@ -10,11 +10,13 @@ import argparse
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import FLAGS, ROOT, running_chat
+from tests.browser.conftest import FLAGS
+from tests.running_chat import ROOT, prepare_folder, running_chat
 
 QUESTION = "When is a draft escalated to the large model?"
 
@@ -46,11 +48,11 @@ def main() -> None:
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
     chromium = os.environ.get("RAG_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_chat(Path(folder), RAG_DOCS_DIR=str(ROOT / "docs")) as chat,
-        sync_playwright() as playwright,
-    ):
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        prepare_folder(folder)
+        chat = stack.enter_context(running_chat(folder, RAG_DOCS_DIR=str(ROOT / "docs")))
+        playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": options.width, "height": 860})
         theme = "dark" if options.dark else "light"

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.browser.conftest import running_chat
+from tests.running_chat import prepare_folder, running_chat
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running chat whose models are not there."""
-    with running_chat(tmp_path_factory.mktemp("chat"), RAG_SLM_URL="http://127.0.0.1:9") as chat:
+    folder = tmp_path_factory.mktemp("chat")
+    prepare_folder(folder)
+    with running_chat(folder, RAG_SLM_URL="http://127.0.0.1:9") as chat:
         yield chat.url
 
 

@@ -6,15 +6,9 @@ import asyncio
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +17,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import GARDEN, PORTS
 from tests.model_server import DONE, HEAD, chunk, models, usage
+from tests.running_chat import Chat, prepare_folder, running_chat
 
-ROOT = Path(__file__).parent.parent.parent
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -108,54 +102,16 @@ def scripted_models() -> Iterator[ScriptedModels]:
     thread.join(10)
 
 
-@dataclass(frozen=True)
-class Chat:
-    """A running chat."""
-
-    url: str
-    log: Path
-
-
 StartChat = Callable[..., Chat]
 
 
-@contextmanager
-def running_chat(folder: Path, **environment: str) -> Iterator[Chat]:
-    """Start the chat as `chainlit run` does, in a folder of its own, and end it by its process id."""
-    shutil.copytree(ROOT / ".chainlit", folder / ".chainlit")
-    for name in ("public", "chainlit.md"):
-        (folder / name).symlink_to(ROOT / name)
-    if "RAG_DOCS_DIR" not in environment:
-        (folder / "docs").mkdir()
-        (folder / "docs" / "ports.md").write_text(PORTS, encoding="utf-8")
-        (folder / "docs" / "garden.txt").write_text(GARDEN, encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = folder / "chat.log"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chainlit", "run", str(ROOT / "app.py"), "-h", "--port", str(port)],
-            cwd=folder, env={**kept, "PYTHONPATH": str(ROOT), **environment}, stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        url = f"http://localhost:{port}"
-        for _ in range(600):
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield Chat(url, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def small_chat(folder: Path, **settings: str) -> AbstractContextManager[Chat]:
+    """Start the chat in an empty folder, over two small documents unless told otherwise."""
+    prepare_folder(folder)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "ports.md").write_text(PORTS, encoding="utf-8")
+    (folder / "docs" / "garden.txt").write_text(GARDEN, encoding="utf-8")
+    return running_chat(folder, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +124,7 @@ def start_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartChat]:
             key = frozenset(environment.items())
             if key not in started:
                 folder = tmp_path_factory.mktemp("chat")
-                started[key] = stack.enter_context(running_chat(folder, **environment))
+                started[key] = stack.enter_context(small_chat(folder, **environment))
             return started[key]
 
         yield start

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import ROOT, Chat, ScriptedModels, StartChat
+from tests.browser.conftest import ScriptedModels, StartChat
+from tests.running_chat import ROOT, Chat
 
 pytestmark = pytest.mark.browser
 
