@@ -25,6 +25,8 @@ class Chunk:
         number: its place among the chunks of its document, from 0.
         heading: the headings above it, outermost first.
         start, end: the character span in the document.
+        page: the page on which it begins, from 1; None for what has no pages.
+        markdown: whether the text is Markdown.
     """
 
     text: str
@@ -33,6 +35,8 @@ class Chunk:
     heading: tuple[str, ...] = ()
     start: int = 0
     end: int = 0
+    page: int | None = None
+    markdown: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,18 @@ def split(document: Document, *, max_words: int = 160) -> list[Chunk]:
     chunks: list[Chunk] = []
     for section in _sections(document):
         for start, end in _packed(document.text, section.blocks, max_words):
-            chunks.append(Chunk(document.text[start:end], document.name, len(chunks), section.heading, start, end))
+            chunks.append(
+                Chunk(
+                    document.text[start:end],
+                    document.name,
+                    len(chunks),
+                    section.heading,
+                    start,
+                    end,
+                    document.page_at(start),
+                    document.is_markdown,
+                )
+            )
     return chunks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,26 @@ class Document:
 
     Attributes:
         name: its path below the docs folder, with forward slashes, or `inline/1` for the first inline text.
-        text: the whole text, with `\\n` line ends.
+        text: the whole text, with `\\n` line ends; formats with a structure of their own arrive as Markdown.
+        markdown: whether the text is Markdown; None: as the name's suffix says.
+        pages: where each page begins in the text, in characters; empty for what has no pages.
+        title: what the document calls itself; empty if it does not say.
     """
 
     name: str
     text: str
+    markdown: bool | None = None
+    pages: tuple[int, ...] = ()
+    title: str = ""
 
     @property
     def is_markdown(self) -> bool:
         """Whether `#` starts a heading in it."""
-        return self.name.lower().endswith((".md", ".markdown"))
+        return self.name.lower().endswith((".md", ".markdown")) if self.markdown is None else self.markdown
+
+    def page_at(self, position: int) -> int | None:
+        """The page, from 1, on which a character stands; None for what has no pages."""
+        return bisect_right(self.pages, position) or None if self.pages else None
 
 
 @dataclass(frozen=True)

@@ -121,14 +121,13 @@ def gather(question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[
 def sentences_of(chunk: Chunk) -> list[Evidence]:
     """All sentences of a chunk, in order. A list item, a table row and a code block are never joined to others."""
     found = []
-    markdown = chunk.document.lower().endswith((".md", ".markdown"))
-    for block in blocks(chunk.text, markdown=markdown):
+    for block in blocks(chunk.text, markdown=chunk.markdown):
         body = chunk.text[block.start : block.end]
         short = block.kind in ("code", "row") and len(body) <= _LONGEST_CODE
         for start, end in [(0, len(body))] if short else sentences(body):
             at = chunk.start + block.start
             quote = body[start:end]
-            text = plain(quote) if markdown and block.kind != "code" else " ".join(quote.split())
+            text = plain(quote) if chunk.markdown and block.kind != "code" else " ".join(quote.split())
             if words(text):
                 found.append(Evidence(text, quote, chunk, at + start, at + end))
     return found

@@ -146,7 +146,7 @@ def test_a_table_in_an_answer_stays_a_table() -> None:
 )
 def test_the_documents_own_words_are_not_altered(text: str, name: str) -> None:
     """Marks of Markdown are taken out of Markdown, and nothing else of anything."""
-    (one,) = sentences_of(Chunk(text, name, end=len(text)))
+    (one,) = sentences_of(Chunk(text, name, end=len(text), markdown=name.endswith(".md")))
     assert one.text == text
 
 
