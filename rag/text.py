@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 import unicodedata
-from functools import lru_cache
+from itertools import pairwise
 
 import regex
-import Stemmer
+
+from rag.languages import DEFAULT, fold, language_for, stem, stop_words
 
 # \p{M}: combining marks belong to the word; without them most Indic scripts fall apart at their vowel signs.
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
-
-# Function words only. Longer public lists also drop words that people ask about ("system", "information").
-STOP_WORDS = frozenset(
-    """
-    a about above after again against all am an and any are as at be because been before being below between
-    both but by can could did do does doing down during each few for from further had has have having he her
-    here hers herself him himself his how i if in into is it its itself just me more most my myself of off on
-    once only or other our ours ourselves out over own please same she should so some such than that the their
-    theirs them themselves then there these they this those through to too under until up us very was we were
-    what when where which while who whom whose why will with would you your yours yourself yourselves s t d ll
-    re ve m tell show give know must many much
-    """.split()
+# \p{Cf}: so do soft hyphens and joiners, which nobody sees.
+_LETTERS = r"[\p{L}\p{M}\p{N}\p{Cf}]+"
+# What a reader takes for one name: gpt-oss-20b, FOUNDRY_LOCAL_ENDPOINT, rag/library.py, 1.2.3, 2026-11-20, C++.
+_NAME = regex.compile(rf"{_LETTERS}(?:(?:[-_./\\:@+#]{{1,3}}|(?<=\d),(?=\d)){_LETTERS})*(?:[+#]{{1,2}}(?!\w))?")
+_PART = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+_HUMP = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
+_THOUSANDS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+# Scripts that put no spaces between words, and Hangul, whose particles cling to them.
+_RUN = regex.compile(
+    r"(?P<han>\p{Han}+)|(?P<pairs>\p{Hiragana}+|[\p{Katakana}ー]+|\p{Hangul}+"
+    r"|[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{M}]*[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}][\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{M}]*)"
+    r"|(?P<word>[^\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+)"
 )
+_CLUSTER = regex.compile(r"\X")
+_LONGEST_NAME = 100
+_MOST_KNOWN = 200_000
 
 _ABBREVIATIONS = frozenset(
     "e.g i.e etc vs cf dr mr mrs ms prof st no nos fig al ca approx inc ltd jr sr vol pp ed est u.s u.k".split()
@@ -60,23 +62,69 @@ _NUMBER = regex.compile(
 # A "sentence" of a list without full stops, or of a log, is cut, so that no single one fills a prompt.
 _LONGEST_SENTENCE = 600
 
-_stemmers = threading.local()
+_known: dict[str, dict[str, tuple[str, ...]]] = {}
 
 
-def words(text: str) -> list[str]:
+def words(text: str, language: str = DEFAULT) -> list[str]:
     """
-    The searchable words of a text: Unicode words, case and compatibility forms folded, stemmed, no stop words.
+    The searchable words of a text: folded (see `fold`), without function words, stemmed as their language does it.
 
-    A text of stop words alone has none, and neither has one of emoji. Identifiers are split at their
-    punctuation, so `FOUNDRY_LOCAL_ENDPOINT` is found by any of its parts.
+    Names with punctuation, numbers and versions are there whole and in parts, so `FOUNDRY_LOCAL_ENDPOINT` is found
+    by each of its parts and best by itself. Scripts without spaces give pairs of neighbouring characters; Chinese
+    characters also count alone. A text of function words alone has none, and neither has one of emoji.
+
+    Args:
+        text: of a document, a question or an answer; the same words come of all of them.
+        language: an ISO 639-1 code, as `language_of` gives it.
 
     >>> words("Where are the RUNNING routers?")
     ['run', 'router']
-    >>> words("नेपाली भाषा")
-    ['नेपाली', 'भाषा']
+    >>> words("gpt-oss-20b, version 1,024.5")
+    ['gpt', 'oss', '20b', 'gpt-oss-20b', 'version', '1024', '5', '1024.5']
+    >>> words("नेपाली भाषा", "mr"), words("東京タワー", "ja")
+    (['नेपाली', 'भाषा'], ['東', '京', '東京', 'タワ', 'ワー'])
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return [_stem(word) for word in _WORD.findall(folded) if word not in STOP_WORDS]
+    known = _known.setdefault(language, {})
+    if len(known) > _MOST_KNOWN:
+        known.clear()
+    found: list[str] = []
+    for name in _NAME.findall(text):
+        made = known.get(name)
+        if made is None:
+            made = known[name] = tuple(_words_of(name, language))
+        found += made
+    return found
+
+
+def _words_of(name: str, language: str) -> list[str]:
+    whole = _THOUSANDS.sub("", fold(name))
+    parts = _PART.findall(whole)
+    humps = [fold(hump) for part in _PART.findall(name) for hump in _HUMP.split(part)] if _HUMP.search(name) else parts
+    found = [word for part in humps for word in _words_of_part(part, language)]
+    if len(whole) > _LONGEST_NAME:
+        return found
+    if whole in parts:  # one plain word; streamToken is there in its two parts, and whole
+        return found + [word for word in _words_of_part(whole, language) if word not in found]
+    if whole in _ABBREVIATIONS or not (found or set("-_+#") & set(whole)):
+        return []  # e.g, and/or
+    if "/" in whole:
+        found += [piece for piece in whole.split("/") if piece and not _PART.fullmatch(piece)]
+    return [*found, whole]
+
+
+def _words_of_part(part: str, language: str) -> list[str]:
+    found = []
+    for run in _RUN.finditer(part):
+        if run["word"]:
+            own = language_for(run["word"], language)
+            if run["word"] not in stop_words(own):
+                found.append(stem(run["word"], own))
+            continue
+        characters = _CLUSTER.findall(run[0])
+        if run["han"] or len(characters) == 1:
+            found += characters
+        found += [one + other for one, other in pairwise(characters)]
+    return found
 
 
 def numbers(text: str) -> set[tuple[str, str]]:
@@ -130,15 +178,6 @@ def estimate_tokens(text: str) -> int:
     """
     latin = sum(character < "ʰ" for character in text)
     return (latin + 3) // 4 + (len(text) - latin + 1) // 2
-
-
-@lru_cache(maxsize=100_000)
-def _stem(word: str) -> str:
-    # A Snowball stemmer keeps state between calls, so each thread has its own.
-    if not hasattr(_stemmers, "english"):
-        _stemmers.english = Stemmer.Stemmer("english")
-    stemmed: str = _stemmers.english.stemWord(word)
-    return stemmed
 
 
 def _ends_nothing(text: str, start: int, end: regex.Match[str]) -> bool:

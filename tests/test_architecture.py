@@ -11,12 +11,14 @@ ROOT = Path(__file__).parent.parent
 
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
-    {"rag", "rag.errors", "rag.text", "rag.timings"},
+    {"rag", "rag.errors", "rag.languages", "rag.timings"},
+    {"rag.text"},
     {"rag.settings", "rag.documents", "rag.waitlist"},
     {"rag.chunking"},
     {"rag.bm25"},
     {"rag.evidence", "rag.library"},
     {"rag.prompts", "rag.confidence"},
+    {"rag.followup"},
     {"rag.backends", "rag.backends.base", "rag.backends.llama_process"},
     {"rag.backends.openai_compatible", "rag.backends.scripted"},
     {"rag.backends.embedded"},

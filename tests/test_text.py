@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rag.text import estimate_tokens, numbers, sentences, words
 
@@ -15,8 +17,22 @@ from rag.text import estimate_tokens, numbers, sentences, words
         pytest.param("", [], id="empty"),
         pytest.param("the of and", [], id="only stop words"),
         pytest.param("🙂🎉", [], id="only emoji"),
-        pytest.param("FOUNDRY_LOCAL_ENDPOINT", ["foundri", "local", "endpoint"], id="identifier by its parts"),
-        pytest.param("gpt-oss-20b", ["gpt", "oss", "20b"], id="model name by its parts"),
+        pytest.param(
+            "FOUNDRY_LOCAL_ENDPOINT",
+            ["foundri", "local", "endpoint", "foundry_local_endpoint"],
+            id="identifier by its parts and whole",
+        ),
+        pytest.param("gpt-oss-20b", ["gpt", "oss", "20b", "gpt-oss-20b"], id="model name"),
+        pytest.param("--no-deps", ["no", "dep", "no-deps"], id="command-line flag"),
+        pytest.param("version 2.4.6", ["version", "2", "4", "6", "2.4.6"], id="version"),
+        pytest.param("in rag/text.py:", ["rag", "text", "py", "text.py", "rag/text.py"], id="path, file, parts"),
+        pytest.param("streamTokens", ["stream", "token", "streamtoken"], id="camel case"),
+        pytest.param("C++ and C#", ["c", "c++", "c", "c#"], id="names with a symbol"),
+        pytest.param("1,024 MB", ["1024", "mb"], id="thousands"),
+        pytest.param("and/or, e.g. i.e.", [], id="function words with marks between"),
+        pytest.param("co\u00adoper\u200date", ["cooper"], id="invisible marks"),
+        pytest.param("Café CAFE\u0301", ["cafe", "cafe"], id="accents folded"),
+        pytest.param("पोर्ट ५२७३", ["पोर्ट", "5273"], id="digits of other scripts"),
         pytest.param("ＦＵＬＬ width", ["full", "width"], id="compatibility forms folded"),
         pytest.param("कार्यक्रम తెలుగు", ["कार्यक्रम", "తెలుగు"], id="combining marks kept"),
         pytest.param("Straße STRASSE", ["strass", "strass"], id="case folded"),
@@ -93,3 +109,43 @@ def test_estimated_tokens_grow_with_the_text_and_cost_more_in_other_scripts() ->
     assert estimate_tokens("") == 0
     assert estimate_tokens("a" * 40) == 10
     assert estimate_tokens("あ" * 40) == 20
+
+
+@pytest.mark.parametrize(
+    ("question", "document", "language"),
+    [
+        pytest.param("प्रम्प्टको पोर्ट", "पोर्ट ५२७३ हो। प्रम्प्टले भन्छ।", "ne", id="Nepali"),
+        pytest.param("తెలుగు", "ఇది తెలుగు భాష.", "te", id="Telugu"),
+        pytest.param("ಕನ್ನಡ", "ಇದು ಕನ್ನಡ ಭಾಷೆ.", "kn", id="Kannada"),
+        pytest.param("storitev", "Vrata storitve so zaprta. Storitev teče.", "sl", id="Slovenian"),
+        pytest.param("Häuser", "Das Haus und die Haeuser. Häusern", "de", id="German plural"),
+        pytest.param("المكتبة", "مكتبة المدينة والمكتبة", "ar", id="Arabic"),
+        pytest.param("東京", "私は東京都に住んでいます。", "ja", id="Japanese inside a sentence"),
+        pytest.param("猫", "黒い猫がいる。", "ja", id="one Chinese character"),
+        pytest.param("北京大学", "我在北京大学学习。", "zh", id="Chinese"),
+        pytest.param("학교", "학교에서 배웁니다.", "ko", id="Korean with a particle"),
+        pytest.param("กรุงเทพ", "ฉันอยู่ที่กรุงเทพมหานคร", "th", id="Thai"),
+        pytest.param("Ёлка", "елка стоит", "ru", id="Russian"),
+        pytest.param("model", "नेपालीमा models छन्", "ne", id="an English word in Nepali"),
+    ],
+)
+def test_a_word_is_found_in_every_script(question: str, document: str, language: str) -> None:
+    """What a reader takes for the same word is the same word."""
+    asked = set(words(question, language))
+    assert asked
+    assert asked & set(words(document, language))
+
+
+def test_indic_words_are_not_broken_at_their_vowel_signs() -> None:
+    """A word of a script with combining marks stays one word."""
+    assert len(words("कार्यान्वयन", "hi")) == 1
+    assert len(words("ಕಾರ್ಯಗತಗೊಳಿಸುವಿಕೆ", "kn")) == 1
+    assert len(words("செயல்படுத்தல்", "ta")) == 1
+
+
+@given(st.text(max_size=200), st.sampled_from(["en", "de", "ne", "ja", "xx"]))
+def test_words_of_anything_are_words(text: str, language: str) -> None:
+    """Any text can be asked for its words, in any language, known or not; they are never empty."""
+    made = words(text, language)
+    assert all(word and not word.isspace() for word in made)
+    assert made == words(text, language)
