@@ -11,10 +11,20 @@ ROOT = Path(__file__).parent.parent
 
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
-    {"rag", "rag.errors", "rag.languages", "rag.timings"},
+    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.timings"},
     {"rag.text"},
+    {"rag.readers.base", "rag.readers.encodings"},
+    {"rag.readers.files", "rag.readers.markdown", "rag.readers.plain", "rag.readers.zipped"},
+    {"rag.readers.pdf", "rag.readers.records", "rag.readers.rows", "rag.readers.slides", "rag.readers.web"},
+    {"rag.readers.delimited", "rag.readers.ebook", "rag.readers.rst", "rag.readers.sheets", "rag.readers.word"},
+    {"rag.readers"},
+    {"rag.readers.child"},
+    {"rag.readers.process"},
     {"rag.settings", "rag.documents", "rag.waitlist"},
+    {"rag.inline"},
+    {"rag.blocks"},
     {"rag.chunking"},
+    {"rag.passages", "rag.segment"},
     {"rag.bm25"},
     {"rag.evidence", "rag.library"},
     {"rag.prompts", "rag.confidence"},
