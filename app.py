@@ -145,7 +145,7 @@ async def _answer(question: str, message_id: str) -> None:
     mine = desk()
     large = assistant.models.llm if assistant.models else None
     watch = Stopwatch()
-    mine.reply = Reply(assistant.library, watch, large_label=large.label if large else "the large model")
+    mine.reply = Reply(watch, large_label=large.label if large else "the large model")
     events = assistant.ask(
         question,
         watch=watch,

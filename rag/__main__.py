@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check`."""
+"""The command line: `python -m rag ask | search | check | eval`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import aclosing
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from rag.assistant import Assistant, build_assistant
+from rag.assistant import Assistant, build_assistant, build_library
 from rag.check import look_at
-from rag.errors import DocumentsError, RagError
+from rag.errors import DocumentsError, QuestionError, RagError
 from rag.events import Answer, Answered, Escalated, Token, Waiting
-from rag.library import Library
 from rag.settings import Mode, Settings, load_settings
+from rag.shelf import Shelf
+from rag.workbench.evaluate import Evaluation, summed_up
+from rag.workbench.questions import Known, read_questions
+
+# `check --docs` without a folder: the one of the settings.
+_CONFIGURED = Path()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        settings = load_settings(**({"docs_dir": options.docs, "documents": []} if options.docs else {}))
+        named = options.docs not in (None, _CONFIGURED)
+        settings = load_settings(**({"docs_dir": options.docs, "documents": []} if named else {}))
         return int(asyncio.run(options.run(options, settings)))
     except RagError as error:
         print(error, file=sys.stderr)
@@ -53,10 +60,25 @@ def _parser() -> argparse.ArgumentParser:
     search.set_defaults(run=_search)
 
     check = commands.add_parser("check", help="look at endpoints, models, documents and versions")
+    check.add_argument(
+        "--docs", type=Path, metavar="DIR", nargs="?", const=_CONFIGURED,
+        help="also list every file of this folder (default: RAG_DOCS_DIR), with its chunks or why it is left out",
+    )  # fmt: skip
     check.set_defaults(run=_check)
 
-    for command in (ask, search, check):
+    evaluate = commands.add_parser("eval", help="measure against questions with known answers")
+    evaluate.add_argument(
+        "questions", type=Path, metavar="QA.jsonl", help="a JSON object with question and answers a line"
+    )
+    evaluate.add_argument(
+        "--retrieval", action="store_true", required=True, help="measure the search alone; asks no model"
+    )
+    evaluate.add_argument("--limit", type=_positive, metavar="N", help="take the first N answerable questions only")
+    evaluate.set_defaults(run=_eval)
+
+    for command in (ask, search, evaluate):
         command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
+    for command in (ask, search, check, evaluate):
         command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 
@@ -123,20 +145,20 @@ def _print_answer(answer: Answer) -> None:
 
 
 async def _search(options: argparse.Namespace, settings: Settings) -> int:
-    library = Library(settings.docs_dir, inline=settings.documents, chunk_words=settings.chunk_words)
-    await library.refresh()
-    if library.shelf.fault:
-        raise DocumentsError(library.shelf.fault)
-    hits = library.search(options.query, k=options.k or settings.k)
+    async with _open_library(settings) as shelf:
+        hits = shelf.search(options.query, k=options.k or settings.k)
     if options.json:
         _print_json(
             [
                 {
                     "document": hit.chunk.document,
+                    "also": list(hit.also),
                     "heading": " › ".join(hit.chunk.heading),
+                    "page": hit.chunk.page,
                     "start": hit.chunk.start,
                     "end": hit.chunk.end,
                     "score": round(hit.score, 4),
+                    "closeness": hit.closeness,
                     "text": hit.chunk.text,
                 }
                 for hit in hits
@@ -155,7 +177,7 @@ async def _check(options: argparse.Namespace, settings: Settings) -> int:
     assistant = build_assistant(settings)
     try:
         await assistant.start()
-        findings = await look_at(assistant)
+        findings = await look_at(assistant, files=options.docs is not None)
     finally:
         await assistant.stop()
     healthy = all(finding.state != "fault" for finding in findings)
@@ -166,6 +188,50 @@ async def _check(options: argparse.Namespace, settings: Settings) -> int:
         for finding in findings:
             print(f"{marks[finding.state]} {finding.name}: {finding.text}")
     return 0 if healthy else 1
+
+
+async def _eval(options: argparse.Namespace, settings: Settings) -> int:
+    """How well the search finds what is known to be there."""
+    known = [one for one in read_questions(options.questions) if one.answers][: options.limit]
+    if not known:
+        raise QuestionError(f"{options.questions} has no question with an answer. `answers` must not be empty in all.")
+    began = time.perf_counter()
+    async with _open_library(settings) as shelf:
+        index_s = time.perf_counter() - began
+        for one in known:
+            if one.document and one.document not in shelf.entries:
+                raise QuestionError(f"{options.questions} names {one.document}, which is not in {settings.docs_dir}.")
+        evaluation = Evaluation(shelf, k=settings.k, evidence_tokens=settings.evidence_tokens)
+        found = [evaluation.look_up(one) for one in _with_progress(known)]
+    figures = {**summed_up(found), "chunks": len(shelf.index), "index_s": round(index_s, 3)}
+    if options.json:
+        _print_json(figures)
+    else:
+        for name, figure in figures.items():
+            print(f"{name:18} {figure}")
+    return 0
+
+
+def _with_progress(known: Sequence[Known]) -> Iterator[Known]:
+    seen = sys.stderr.isatty()
+    for number, one in enumerate(known, start=1):
+        if seen:
+            print(f"\r{number} of {len(known)} questions", end="", file=sys.stderr, flush=True)
+        yield one
+    if seen:
+        print(file=sys.stderr)
+
+
+@asynccontextmanager
+async def _open_library(settings: Settings) -> AsyncIterator[Shelf]:
+    library = build_library(settings)
+    try:
+        await library.refresh()
+        if library.shelf.fault:
+            raise DocumentsError(library.shelf.fault)
+        yield library.shelf
+    finally:
+        await library.close()
 
 
 def _print_json(value: Any) -> None:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
 from rag.backends.openai_compatible import OpenAICompatible
+from rag.documents import Document
 from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
+from rag.followup import standalone
 from rag.library import Library
 from rag.prompts import Turn, build_messages
 from rag.router import HybridRouter, Reply, Routed, Task
 from rag.settings import Mode, Settings
+from rag.shelf import Shelf
 from rag.text import words
 from rag.timings import Stopwatch
 from rag.waitlist import Waitlist
@@ -122,12 +125,14 @@ class Assistant:
             await asyncio.gather(self._starting, return_exceptions=True)
         for backend in [*self._backends(), *self._retired]:
             await backend.stop()
+        await self.library.close()
 
     async def ask(
         self,
         question: str,
         *,
         history: Sequence[Turn] = (),
+        uploads: Sequence[Document] = (),
         mode: Mode | None = None,
         knobs: Knobs | None = None,
         watch: Stopwatch | None = None,
@@ -138,6 +143,7 @@ class Assistant:
         Args:
             question: in plain text.
             history: earlier turns of the conversation, oldest first.
+            uploads: the conversation's own documents.
             mode: which models may answer; None: as the settings say.
             knobs: other values than the default ones.
             watch: takes the times, for a caller who wants them of an answer that does not end; started by now.
@@ -159,7 +165,7 @@ class Assistant:
                 yield event
         try:
             async with aclosing(
-                self._answer(question, history, mode or self.settings.mode, knobs or self.knobs, watch)
+                self._answer(question, history, uploads, mode or self.settings.mode, knobs or self.knobs, watch)
             ) as events:
                 async for answered in events:
                     yield answered
@@ -180,21 +186,31 @@ class Assistant:
             watch.lap("queue")
 
     async def _answer(
-        self, question: str, history: Sequence[Turn], mode: Mode, knobs: Knobs, watch: Stopwatch
+        self,
+        question: str,
+        history: Sequence[Turn],
+        uploads: Sequence[Document],
+        mode: Mode,
+        knobs: Knobs,
+        watch: Stopwatch,
     ) -> AsyncGenerator[Event, None]:
-        library = self.library
-        if not library.shelf.documents:
-            await library.refresh()
-        if not library.shelf.documents:
-            raise DocumentsError(library.shelf.fault or "There are no documents.")
-        hits = await asyncio.to_thread(library.search, question, k=knobs.k)
+        if not self.library.shelf.documents:
+            await self.library.refresh()
+        shelf = await asyncio.to_thread(self.library.with_uploads, uploads)  # one state for the whole answer
+        if not shelf.documents:
+            raise DocumentsError(shelf.fault or "There are no documents.")
+        query = standalone(question, history, weight=shelf.weight)
+        watch.lap("rewrite")
+        hits = await asyncio.to_thread(shelf.search, query.text, k=knobs.k)
         watch.lap("search")
-        evidence = await asyncio.to_thread(gather, question, hits, tokens=knobs.evidence_tokens, weight=library.weight)
-        share = coverage(question, evidence, weight=library.weight)
+        weight = query.weighing(shelf.weight)
+        evidence = await asyncio.to_thread(gather, query.text, hits, tokens=knobs.evidence_tokens, weight=weight)
+        share = coverage(query.text, evidence, weight=weight)
         watch.lap("evidence")
-        yield Retrieved(tuple(hits), evidence)
+        yield Retrieved(tuple(hits), evidence, query, shelf)
         if not evidence or share < self.settings.min_coverage:
-            yield Answered(await self._abstention(question, evidence, share, watch))
+            abstention = await self._abstention(query.text, shelf, evidence, share, watch)
+            yield Answered(replace(abstention, query=query))
             return
         messages = build_messages(question, evidence, self._recent(history))
         watch.lap("llm_prompt" if mode == "llm" else "prompt")
@@ -211,12 +227,12 @@ class Assistant:
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
-            yield Answered(await self._finished(nobody, task))
+            yield Answered(replace(await self._finished(nobody, task), query=query))
             return
         async with aclosing(self._router.answer(task)) as routed:
             async for event in routed:
                 if isinstance(event, Routed):
-                    yield Answered(await self._finished(event, task))
+                    yield Answered(replace(await self._finished(event, task), query=query))
                 else:
                     yield event
 
@@ -250,14 +266,16 @@ class Assistant:
             llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
         )
 
-    async def _abstention(self, question: str, evidence: Sequence[Evidence], share: float, watch: Stopwatch) -> Answer:
+    async def _abstention(
+        self, question: str, shelf: Shelf, evidence: Sequence[Evidence], share: float, watch: Stopwatch
+    ) -> Answer:
         if not words(question):
             why = "the question has no word to search for"
         elif not evidence:
             why = "no document shares a word with the question"
         else:
             why = f"weak evidence: {share:.2f} < {self.settings.min_coverage:.2f} of the question's words"
-        names = [f"`{name}`" for name in await asyncio.to_thread(self.library.nearest, question)]
+        names = [f"`{name}`" for name in await asyncio.to_thread(shelf.nearest, question)]
         text = f"The documents do not say. The nearest ones are: {', '.join(names)}."
         watch.saw_text()
         watch.lap("evidence")
@@ -343,8 +361,18 @@ class Assistant:
 
 def build_assistant(settings: Settings, *, models: Models | None = None) -> Assistant:
     """Put an assistant together from settings; `start` it before the first question, `stop` it after the last."""
-    library = Library(settings.docs_dir, inline=settings.documents, chunk_words=settings.chunk_words)
-    return Assistant(library, settings, models=models)
+    return Assistant(build_library(settings), settings, models=models)
+
+
+def build_library(settings: Settings) -> Library:
+    """The library that settings ask for; `refresh` it before the first search, `close` it after the last."""
+    return Library(
+        settings.docs_dir,
+        inline=settings.documents,
+        chunk_words=settings.chunk_words,
+        language=settings.language,
+        save_to=settings.index_dir,
+    )
 
 
 def _quotation(evidence: Sequence[Evidence]) -> Cited:

@@ -37,9 +37,9 @@ class Finding:
         return asdict(self)
 
 
-async def look_at(assistant: Assistant) -> list[Finding]:
-    """Look at the versions, the documents and the models; the assistant must have been started."""
-    findings = [_versions(), *_documents(assistant)]
+async def look_at(assistant: Assistant, *, files: bool = False) -> list[Finding]:
+    """Look at the versions, the documents and the models; `files`: at each file. The assistant must be started."""
+    findings = [_versions(), *_documents(assistant, files=files)]
     models = assistant.models
     if models is None:
         return findings + [Finding("SLM", "fault", fault) for fault in assistant.faults[-1:]]
@@ -68,16 +68,19 @@ def _versions() -> Finding:
     return Finding("versions", "ok", ", ".join(found))
 
 
-def _documents(assistant: Assistant) -> list[Finding]:
+def _documents(assistant: Assistant, *, files: bool) -> list[Finding]:
     shelf = assistant.library.shelf
     if shelf.fault:
         return [Finding("documents", "fault", shelf.fault)]
-    count = len(shelf.documents)
     where = "given inline" if assistant.settings.documents else f"in {assistant.settings.docs_dir}"
-    text = f"{count} document{'s' * (count != 1)} {where}, {len(shelf.index.chunks)} chunks"
+    text = f"{where}: {shelf.summary}"
     return [
         Finding("documents", "ok", text),
-        *(Finding(f"documents: {file.name}", "missing", f"left out: {file.reason}") for file in shelf.skipped),
+        *(
+            Finding(f"documents: {entry.name}", "missing" if entry.reason else "ok", entry.fate)
+            for entry in shelf.entries.values()
+            if files or entry.reason
+        ),
     ]
 
 

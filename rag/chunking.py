@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rag.blocks import Block, blocks, scan, title_of
 from rag.documents import Document
 from rag.inline import cells, plain
+from rag.languages import DEFAULT
 from rag.text import sentences
 
 __all__ = ["Block", "Chunk", "blocks", "count_words", "plain", "split"]
@@ -49,6 +50,7 @@ class Chunk:
         markdown: whether the text is Markdown.
         opening: what it begins inside, as lines of Markdown: the list items above, the names of a table's columns,
             the fence of a code block. Empty for most. Worth searching; `blocks` needs it to read the text aright.
+        language: of the document, an ISO 639-1 code.
     """
 
     text: str
@@ -60,6 +62,7 @@ class Chunk:
     page: int | None = None
     markdown: bool = True
     opening: str = ""
+    language: str = DEFAULT
 
 
 class _Piece(NamedTuple):
@@ -108,13 +111,16 @@ def split(document: Document, *, max_words: int = 160) -> list[Chunk]:
     text, markdown = document.text, document.is_markdown
     found = scan(text, markdown=markdown)
     paged = bool(document.pages) or "\f" in text
+    language = document.language or DEFAULT
     chunks: list[Chunk] = []
     for heading, parts in _sections(text, found):
         for pieces in _packed(_pieces(document, parts, max_words, paged=paged), max_words):
             start, end = pieces[0].start, pieces[-1].end
             page, opening = document.page_at(start), _opening(text, pieces[0])
             chunks.append(
-                Chunk(text[start:end], document.name, len(chunks), heading, start, end, page, markdown, opening)
+                Chunk(
+                    text[start:end], document.name, len(chunks), heading, start, end, page, markdown, opening, language
+                )
             )
     return chunks
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import DocumentsError
+from rag.readers import format_of, read
+from rag.readers.files import is_within, read_within
+from rag.readers.process import Parsers
 
-SUFFIXES = {".md", ".markdown", ".txt"}
-MAX_BYTES = 20_000_000
+# Hidden, of a program, or on its way: nobody would miss it among the documents.
+_PASSED_OVER = re.compile(
+    r"\..*|~\$.*|.*~|#.*#|__pycache__|node_modules|.*\.(?:tmp|part|crdownload|swp)|thumbs\.db|desktop\.ini",
+    re.IGNORECASE | re.DOTALL,
+)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Document:
         markdown: whether the text is Markdown; None: as the name's suffix says.
         pages: where each page begins in the text, in characters; empty for what has no pages.
         title: what the document calls itself; empty if it does not say.
+        language: an ISO 639-1 code; empty if it is not known.
     """
 
     name: str
@@ -32,6 +41,7 @@ class Document:
     markdown: bool | None = None
     pages: tuple[int, ...] = ()
     title: str = ""
+    language: str = ""
 
     @property
     def is_markdown(self) -> bool:
@@ -69,28 +79,24 @@ def read_inline(texts: Sequence[str]) -> Reading:
 
 def read_folder(folder: Path) -> Reading:
     """
-    Read every Markdown and text file of a folder and of the folders below it.
+    Read every document of a folder and of the folders below it.
 
-    Hidden files and folders are passed over in silence, and so are other kinds of files that nobody would
-    expect to be read (images, archives); a file that looks readable and is not is listed in `skipped`.
+    Hidden files and folders are passed over in silence, and so is what programs leave behind (see `find_files`);
+    any other file that is not read is listed in `skipped`.
 
     Raises:
         DocumentsError: the folder is missing, is not a folder, cannot be opened, or has nothing to read.
     """
-    if not os.path.exists(folder):  # unlike Path.exists, also where the path is too long or its parent is closed
-        raise DocumentsError(f"No folder {folder}. Make it, or set RAG_DOCS_DIR to one that exists.")
-    if not os.path.isdir(folder):
-        raise DocumentsError(f"{folder} is a file, not a folder. Set RAG_DOCS_DIR to the folder it is in.")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise DocumentsError(f"No permission to open {folder}. Give it, or set RAG_DOCS_DIR to another folder.")
+    check_folder(folder)
     documents: list[Document] = []
     skipped: list[Skipped] = []
-    for path in find_files(folder, closed=skipped):
-        name = _printable(path.relative_to(folder).as_posix())
-        try:
-            documents.append(Document(name, read_file(path)))
-        except DocumentsError as error:
-            skipped.append(Skipped(name, str(error)))
+    with Parsers() as parsers:
+        for path in find_files(folder, closed=skipped):
+            name = name_of(path, folder)
+            try:
+                documents.append(read_file(path, name=name, parsers=parsers))
+            except DocumentsError as error:
+                skipped.append(Skipped(name, str(error)))
     if not documents:
         why = f" Left out: {'; '.join(f'{file.name} ({file.reason})' for file in skipped[:5])}." if skipped else ""
         raise DocumentsError(
@@ -99,68 +105,113 @@ def read_folder(folder: Path) -> Reading:
     return Reading(tuple(documents), tuple(skipped))
 
 
+def check_folder(folder: Path) -> None:
+    """
+    Make sure that a folder can be looked into.
+
+    Raises:
+        DocumentsError: it is missing, is not a folder, or cannot be opened.
+    """
+    if not os.path.exists(folder):  # unlike Path.exists, also where the path is too long or its parent is closed
+        raise DocumentsError(f"No folder {folder}. Make it, or set RAG_DOCS_DIR to one that exists.")
+    if not os.path.isdir(folder):
+        raise DocumentsError(f"{folder} is a file, not a folder. Set RAG_DOCS_DIR to the folder it is in.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DocumentsError(f"No permission to open {folder}. Give it, or set RAG_DOCS_DIR to another folder.")
+
+
+def read_file(path: Path, *, name: str, parsers: Parsers) -> Document:
+    """
+    Read one file.
+
+    Args:
+        path: where it is.
+        name: its path below the docs folder, as `name_of` gives it; it also tells the folder not to be left.
+        parsers: reads the formats that need a parser.
+
+    Raises:
+        DocumentsError: why it is left out, in words.
+    """
+    chosen = format_of(path.suffix)
+    raw = read_within(str(path), str(path.parents[name.count("/")]), most=chosen.most_bytes)
+    extract = parsers.read(path.suffix, raw) if chosen.risky else read(path.suffix, raw)
+    return Document(name, extract.text, extract.markdown, extract.pages, extract.title)
+
+
 def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Path]:
     """
-    The Markdown and text files below a folder, sorted by path. Links that lead out of it are not followed.
+    Every file below a folder, sorted by path, whether or not there is a reader for it.
+
+    Hidden files and folders, caches of programs, and what editors and downloads leave while they work (`~$x.docx`,
+    `x~`, `x.tmp`, `x.part`) are passed over. A link to a file in the folder is a file; one to a folder in it is
+    not followed, as that folder is read where it is; one that leads out of it is not followed either.
 
     Args:
         folder: where to look.
-        closed: takes the folders that could not be opened.
+        closed: takes the folders that could not be opened and the links that lead out.
     """
-    root = folder.resolve()
-    found = []
+    left_out: list[Skipped] = [] if closed is None else closed
+    root = os.path.realpath(folder)
+    found: list[str] = []
 
-    def note(error: OSError) -> None:
-        if closed is not None:
-            name = _printable(Path(str(error.filename)).relative_to(folder).as_posix())
-            closed.append(Skipped(f"{name}/", f"cannot be opened: {error.strerror}"))
+    def entries(directory: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(directory) as all_entries:
+                visible = [entry for entry in all_entries if not _PASSED_OVER.fullmatch(entry.name)]
+        except OSError as error:
+            reason = f"cannot be opened: {error.strerror or error}"
+            left_out.append(Skipped(f"{name_of(Path(directory), folder)}/", reason))
+            return iter(())
+        return iter(sorted(visible, key=lambda entry: entry.name))
 
-    for directory, subfolders, names in os.walk(folder, onerror=note):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            path = Path(directory, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
-                continue
-            if path.is_symlink() and not _stays_within(path, root):
-                continue
-            found.append(path)
-    return sorted(found)
+    waiting = [entries(str(folder))]  # one for each folder that we are in
+    while waiting:
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+        elif _is_link(entry):
+            target = _target(entry.path)
+            if not is_within(target, root) and target != root:
+                left_out.append(Skipped(name_of(Path(entry.path), folder), "a link out of the folder"))
+            elif not os.path.isdir(target):
+                found.append(entry.path)
+        elif entry.is_dir(follow_symlinks=False):
+            waiting.append(entries(entry.path))
+        else:
+            found.append(entry.path)
+    return list(map(Path, found))
 
 
-def _stays_within(link: Path, root: Path) -> bool:
-    try:
-        return link.resolve(strict=True).is_relative_to(root)
-    except (OSError, RuntimeError):
-        return True  # broken, or pointing at itself: reading it will say so
-
-
-def _printable(name: str) -> str:
-    """A file's name as it can be sent anywhere; one that is not UTF-8 shows � for what cannot be read."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def read_file(path: Path) -> str:
+def is_passed_over(name: str) -> bool:
     """
-    The text of one file.
+    Whether a path below the folder, with forward slashes, is one that `find_files` passes over in silence.
 
-    Raises:
-        DocumentsError: it is not a regular file, too large, empty, binary, not UTF-8, or cannot be opened.
+    >>> [is_passed_over(name) for name in (".git/config", "home/~$x.docx", "home/x.docx")]
+    [True, True, False]
     """
+    return any(_PASSED_OVER.fullmatch(part) for part in name.split("/"))
+
+
+def _target(link: str) -> str:
     try:
-        if not os.path.isfile(path):
-            raise DocumentsError("not a regular file, or a link that leads nowhere")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DocumentsError(f"{size:,} bytes, the limit is {MAX_BYTES:,}: split it")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DocumentsError(f"cannot be opened: {error.strerror or error}") from error
-    if b"\0" in raw[:8192]:
-        raise DocumentsError("binary, not text")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DocumentsError(f"not UTF-8 (byte {error.start:,}): save it as UTF-8") from error
-    if not text.strip():
-        raise DocumentsError("empty")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return os.path.realpath(link)
+    except OSError:
+        return link  # gone meanwhile: reading it will say so
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    # Windows has a second kind; Python knows it from 3.12 on.
+    return entry.is_symlink() or (hasattr(entry, "is_junction") and entry.is_junction())
+
+
+def name_of(path: Path, folder: Path) -> str:
+    """
+    A file's name as it can be sent anywhere: its path below the folder, with forward slashes.
+
+    Line ends, and bytes that are not UTF-8, show as �.
+
+    >>> name_of(Path("docs/home/garden.txt"), Path("docs"))
+    'home/garden.txt'
+    """
+    name = path.relative_to(folder).as_posix()
+    return _UNPRINTABLE.sub("\ufffd", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))

@@ -9,6 +9,8 @@ from rag.backends.base import Usage
 from rag.bm25 import Hit
 from rag.confidence import Confidence
 from rag.evidence import Citation, Evidence, without_marks
+from rag.followup import Query
+from rag.shelf import Shelf
 from rag.timings import Timings
 
 Route = Literal["slm", "llm", "escalated", "refined", "quoted", "abstained"]
@@ -31,10 +33,20 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """The search is over: the chunks that matched and the sentences chosen from them, best first."""
+    """
+    The search is over.
+
+    Attributes:
+        hits: the chunks that matched, best first.
+        evidence: the sentences chosen from them, best first.
+        query: what was searched for; for a follow-up, the question with the conversation's subject.
+        shelf: the documents as they were; what cites them cites this state.
+    """
 
     hits: tuple[Hit, ...]
     evidence: tuple[Evidence, ...]
+    query: Query
+    shelf: Shelf
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,7 @@ class Answer:
         usage_slm, usage_llm: None if the model was not asked or its server did not count.
         draft: what the reader saw before, where the final text replaced it; None otherwise.
         slm, llm: the models that were asked, in these roles; empty where none was.
+        query: what was searched for.
     """
 
     text: str
@@ -101,6 +114,7 @@ class Answer:
     draft: str | None = None
     slm: str = ""
     llm: str = ""
+    query: Query | None = None
 
     @property
     def plain(self) -> str:
@@ -127,10 +141,13 @@ class Answer:
                 "cloud_equivalent": self.cost.cloud_equivalent,
                 "currency": "USD",
             },
+            "searched": _searched(self.query),
             "sources": [
                 {
                     "id": citation.number,
                     "document": citation.evidence.chunk.document,
+                    "page": citation.evidence.chunk.page,
+                    "also": list(citation.evidence.also),
                     "heading": " › ".join(citation.evidence.chunk.heading),
                     "quote": citation.evidence.quote,
                     "score": round(citation.evidence.score, 2),
@@ -138,6 +155,10 @@ class Answer:
                 for citation in self.citations
             ],
         }
+
+
+def _searched(query: Query | None) -> dict[str, str | None] | None:
+    return {"for": query.text, "because": query.reason} if query and query.carried else None
 
 
 @dataclass(frozen=True)

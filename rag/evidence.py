@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from rag.bm25 import Hit
 from rag.chunking import Block, Chunk, blocks, plain
-from rag.text import estimate_tokens, numbers, sentences, words
+from rag.text import estimate_tokens, likeness, numbers, sentences, words
 
-# A hit further down the list is less likely to be the right one; its sentences count for less.
-_RANK_WEIGHT = 0.8
+# What counts beside the share of the question that a sentence has, 0 to 1: that its chunk is the closest one, and
+# that it has a number where one is asked for. Fitted on SQuAD articles, as benchmarks/README.md tells.
+_CHUNK_WEIGHT = 1.0
+_NUMBER_WEIGHT = 0.25
+_LEAST_LIKENESS = 0.4
 # What a heading says also holds for the sentences below it, but less surely than their own words.
 _HEADING_WEIGHT = 0.5
 MIN_SUPPORT = 0.6
@@ -29,6 +33,11 @@ _OPPOSITES = [
     ("minimum", "maximum"), ("longer", "shorter"), ("faster", "slower"), ("inside", "outside"),
 ]  # fmt: skip
 _PLAIN_WORD = re.compile(r"[\w']+")
+_AFTER_NUMBER = re.compile(
+    r"(?i)\b(?:when|how (?:many|much|long|old|far|tall|large|big|high|fast)|(?:what|which|in what) (?:year|century|"
+    r"decade|date|day|month|number|percentage|percent|port|size|time)|wann|wie ?viele?|wie lange|quand|combien|"
+    r"cuándo|cuántos|cuántas|kdaj|koliko|wanneer|hoeveel|quando|quanti|quante)\b|कति|कहिले|कब|कितन"
+)
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 _MARK = re.compile(r"[ \t]*\[(?:[ \t]*[1-9]\d{0,2}[ \t]*(?:[,;–-][ \t]*\d{1,3}[ \t]*){0,8}|no source)\](?!\()")
 
@@ -45,6 +54,7 @@ class Evidence:
         start, end: its character span in the document.
         score: the BM25 score of its chunk; comparable within one question only.
         relevance: how well the sentence itself bears on the question; comparable likewise.
+        also: other documents with the same text.
     """
 
     text: str
@@ -54,6 +64,7 @@ class Evidence:
     end: int
     score: float = 0.0
     relevance: float = 0.0
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,9 @@ def gather(question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[
     """
     Choose the sentences of the hits that best bear on a question, best first.
 
+    A sentence counts by the share of the question that it has, where words that look alike count in part; by how
+    close its chunk is; and, for a question after a number or a date, by having one that the question has not.
+
     Args:
         question: as asked.
         hits: best first.
@@ -100,37 +114,60 @@ def gather(question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[
         weight: how much a word tells, in any unit (`Bm25Index.idf`).
 
     Returns:
-        Sentences sharing a word with the question; empty if none does.
+        Sentences sharing a word with the question, or standing below a heading that does; empty if none does.
     """
-    wanted = {word: weight(word) + 0.1 for word in words(question)}
+    closest = max((hit.closeness for hit in hits), default=0.0) or 1.0
+    asked_number = {value for value, _ in numbers(question)} if _AFTER_NUMBER.search(question) else None
+    wanted: dict[str, dict[str, float]] = {}  # by language
     candidates: list[Evidence] = []
-    for rank, hit in enumerate(hits):
-        above = set(words(" ".join(hit.chunk.heading)))
+    for hit in hits:
+        language = hit.chunk.language
+        if language not in wanted:
+            wanted[language] = {word: weight(word) + 0.1 for word in words(question, language)}
+        weights = wanted[language]
+        above = frozenset(words(" ".join(hit.chunk.heading), language))
         for sentence in sentences_of(hit.chunk):
-            own = set(words(sentence.text))
-            relevance = sum(
-                value if word in own else _HEADING_WEIGHT * value if word in above else 0.0
-                for word, value in wanted.items()
-            )
-            if relevance > 0:
-                candidates.append(replace(sentence, score=hit.score, relevance=relevance * _RANK_WEIGHT**rank))
+            share = _share(weights, frozenset(words(sentence.text, language)), above)
+            if not share:
+                continue
+            relevance = share + _CHUNK_WEIGHT * hit.closeness / closest
+            if asked_number is not None and {value for value, _ in numbers(sentence.text)} - asked_number:
+                relevance += _NUMBER_WEIGHT
+            candidates.append(replace(sentence, score=hit.score, relevance=relevance, also=hit.also))
     candidates.sort(key=lambda evidence: -evidence.relevance)
     return tuple(_within(candidates, tokens))
 
 
-def sentences_of(chunk: Chunk) -> list[Evidence]:
+def _share(weights: Mapping[str, float], own: frozenset[str], above: frozenset[str]) -> float:
+    # Half of it by the very words, half by words that look alike; 0 without one of the very words.
+    exact = alike = 0.0
+    for word, value in weights.items():
+        if word in own:
+            exact += value
+            alike += value
+        else:
+            heading = _HEADING_WEIGHT if word in above else 0.0
+            nearest = max((likeness(word, other) for other in own), default=0.0)
+            exact += value * heading
+            alike += value * max(heading, nearest if nearest >= _LEAST_LIKENESS else 0.0)
+    return (exact + alike) / 2 / sum(weights.values()) if exact else 0.0
+
+
+@lru_cache(maxsize=2_000)
+def sentences_of(chunk: Chunk) -> tuple[Evidence, ...]:
     """All sentences of a chunk, in order. A list item, a table row and a code block are never joined to others."""
     found = []
-    for block in blocks(chunk.text, markdown=chunk.markdown):
+    for block in blocks(chunk.text, markdown=chunk.markdown, opening=chunk.opening):
         body = chunk.text[block.start : block.end]
         short = block.kind in ("code", "row") and len(body) <= _LONGEST_CODE
         for start, end in [(0, len(body))] if short else sentences(body):
             at = chunk.start + block.start
             quote = body[start:end]
-            text = plain(quote) if chunk.markdown and block.kind != "code" else " ".join(quote.split())
-            if words(text):
+            as_said = chunk.markdown and block.kind != "code"
+            text = plain(quote, header=block.header) if as_said else " ".join(quote.split())
+            if words(text, chunk.language):
                 found.append(Evidence(text, quote, chunk, at + start, at + end))
-    return found
+    return tuple(found)
 
 
 def coverage(question: str, evidence: Sequence[Evidence], *, weight: Callable[[str], float]) -> float:
@@ -139,11 +176,14 @@ def coverage(question: str, evidence: Sequence[Evidence], *, weight: Callable[[s
 
     Several sentences that each have another word of the question are no evidence; they only look like it.
     """
-    wanted = {word: weight(word) + 0.1 for word in words(question)}
-    if not wanted:
-        return 0.0
-    found = (set(words(f"{one.text} {' '.join(one.chunk.heading)}")) & wanted.keys() for one in evidence)
-    return max((sum(wanted[word] for word in some) for some in found), default=0.0) / sum(wanted.values())
+    return max((_covered(question, one, weight) for one in evidence), default=0.0)
+
+
+def _covered(question: str, one: Evidence, weight: Callable[[str], float]) -> float:
+    language = one.chunk.language
+    wanted = {word: weight(word) + 0.1 for word in words(question, language)}
+    found = wanted.keys() & set(words(f"{one.text} {' '.join(one.chunk.heading)}", language))
+    return sum(wanted[word] for word in found) / sum(wanted.values()) if wanted else 0.0
 
 
 def support(sentence: str, evidence: Evidence) -> float:
@@ -156,7 +196,7 @@ def support(sentence: str, evidence: Evidence) -> float:
     does more harm than one that is missing.
     """
     context = f"{' '.join(evidence.chunk.heading)} {evidence.text}"
-    said, source = words(sentence), words(context)
+    said, source = words(sentence, evidence.chunk.language), words(context, evidence.chunk.language)
     if not said or not numbers(sentence) <= numbers(context) or contradicts(sentence, evidence.text):
         return 0.0
     if _in_same_order(said, source) < len(said) * _MIN_ORDER:

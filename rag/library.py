@@ -1,38 +1,31 @@
-"""The live document set: read, indexed, searched, and swapped in one step when the folder changes."""
+"""The live document set: follows its folder, and swaps one whole state for the next."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from rag.bm25 import Bm25Index, Hit
-from rag.chunking import split
-from rag.documents import Document, Skipped, find_files, read_folder, read_inline
-from rag.errors import DocumentsError
-from rag.text import words
+from watchfiles import awatch
 
-_Fingerprint = tuple[tuple[str, int, int], ...]
+from rag.bm25 import Hit
+from rag.catalogue import Change
+from rag.documents import Document
+from rag.ingest import Ingest
+from rag.shelf import Shelf
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class Shelf:
-    """
-    One state of the document set; never changed, only replaced.
-
-    Attributes:
-        documents: by name.
-        index: over all their chunks.
-        skipped: the files left out, with their reasons.
-        fault: why there are no documents, in words; None if there are some.
-    """
-
-    documents: dict[str, Document]
-    index: Bm25Index
-    skipped: tuple[Skipped, ...] = ()
-    fault: str | None = None
+# More changes than this at once are quicker found by one look at the whole folder.
+_STORM = 500
+# Events may get lost (a network disk, a full queue), so there is a look at the whole folder now and then, in seconds.
+_LOOK_EVERY_S = 20.0
+# Events come a few milliseconds apart when a file is copied; they are taken together.
+_STEP_MS, _TOGETHER_MS = 50, 400
+# How long nothing must change before the index is tidied up and kept for the next start.
+_QUIET_S = 2.0
 
 
 class Library:
@@ -43,78 +36,148 @@ class Library:
         folder: where they are.
         inline: texts to use instead of the folder; empty: use the folder.
         chunk_words: the size of a chunk, in words.
+        language: of all documents, an ISO 639-1 code; None: told by each one's text.
+        save_to: a folder that keeps the index for the next start; None: it is not kept.
+
+    Attributes:
+        shelf: the current state. Whoever needs one state for longer keeps it; it never changes.
+        listeners: called with each change of documents.
     """
 
-    def __init__(self, folder: Path, *, inline: Sequence[str] = (), chunk_words: int = 160) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        inline: Sequence[str] = (),
+        chunk_words: int = 160,
+        language: str | None = None,
+        save_to: Path | None = None,
+    ) -> None:
         self._folder = folder
-        self._inline = tuple(inline)
+        self._watched = not inline
         self._chunk_words = chunk_words
-        self._fingerprint: _Fingerprint | None = None
+        place = (
+            save_to / hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest() if save_to else None
+        )
+        self._ingest = Ingest(folder, inline=inline, chunk_words=chunk_words, language=language, save_to=place)
         self._lock = asyncio.Lock()
-        self.shelf = Shelf({}, Bm25Index([]), fault="The documents are not read yet.")
+        self._restored = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unsaved = asyncio.Event()
+        self.shelf = Shelf(fault="The documents are not read yet.")
+        self.listeners: list[Callable[[Change], None]] = []
 
-    async def refresh(self) -> bool:
+    async def refresh(self, touched: Collection[Path] | None = None) -> bool:
         """
-        Read the documents again if any of them changed; says whether they did.
+        Read again what has changed; says whether anything did.
 
         Searches go on in the old state until the new one is complete. A folder that cannot be read leaves the
         last good state, with the fault noted in it.
+
+        Args:
+            touched: the only paths that may have changed; None: any may have.
         """
         async with self._lock:
-            fingerprint = await asyncio.to_thread(self._look)
-            if fingerprint == self._fingerprint and self.shelf.fault is None:
+            before = self.shelf
+            if not self._restored:
+                before = await asyncio.to_thread(self._ingest.restored)
+                self._restored = True
+            shelf = await asyncio.to_thread(self._ingest.updated, before, touched)
+            if shelf is self.shelf:
                 return False
-            self.shelf = await asyncio.to_thread(self._read)
-            self._fingerprint = fingerprint
+            first = self.shelf.fault is not None and not self.shelf.entries
+            self.shelf = shelf
+            if shelf is not before:
+                self._unsaved.set()
+            if shelf.change and not first:
+                for tell in list(self.listeners):
+                    tell(shelf.change)
             return True
 
+    def start(self) -> None:
+        """Follow the folder from now on, and keep the index when nothing changes for a while."""
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._keep()))
+            if self._watched:
+                self._tasks.append(asyncio.create_task(self._follow()))
+
+    async def close(self) -> None:
+        """Stop following, keep what is not kept yet, and end the process that parses."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        async with self._lock:
+            await self._tidy()
+        await asyncio.to_thread(self._ingest.close)
+
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
-        """Find the chunks that best match a question; see `Bm25Index.search`."""
-        return self.shelf.index.search(query, k=k)
+        """Find the chunks that best answer a question; see `Shelf.search`."""
+        return self.shelf.search(query, k=k)
 
     def weight(self, word: str) -> float:
         """How much a word tells in these documents; see `Bm25Index.idf`."""
-        return self.shelf.index.idf(word)
+        return self.shelf.weight(word)
 
     def nearest(self, question: str, *, most: int = 3) -> list[str]:
-        """
-        The names of the documents that look most like a question although no word matches.
+        """The documents that look most like a question; see `Shelf.nearest`."""
+        return self.shelf.nearest(question, most=most)
 
-        Likeness is shared groups of three letters between the question's words and a document's name and
-        headings, which forgives typing errors. Without any, the first documents stand for all.
-        """
-        shelf = self.shelf
-        asked = _trigrams(words(question))
-        likeness = dict.fromkeys(shelf.documents, 0.0)
-        for chunk in shelf.index.chunks:
-            title = _trigrams(words(f"{chunk.document} {' '.join(chunk.heading)}"))
-            share = len(asked & title) / (len(asked | title) or 1)
-            likeness[chunk.document] = max(likeness[chunk.document], share)
-        ranked = sorted(likeness, key=lambda name: -likeness[name])
-        return ranked[:most]
+    def with_uploads(self, uploads: Sequence[Document]) -> Shelf:
+        """The current state and a conversation's own documents."""
+        return self.shelf.with_uploads(uploads, max_words=self._chunk_words)
 
-    def _look(self) -> _Fingerprint:
-        if self._inline or not os.path.isdir(self._folder):
-            return ()
-        seen = []
-        for path in find_files(self._folder):
+    async def _follow(self) -> None:
+        while True:
             try:
-                status = os.stat(path)
-            except OSError:
-                continue
-            seen.append((str(path), status.st_size, status.st_mtime_ns))
-        return tuple(seen)
+                await self._watch()
+            except Exception as error:
+                # Too many folders for the system's watcher, or the folder is gone: looking now and then still works.
+                log.info("the documents are looked at every %g s (%s)", _QUIET_S, error)
+            await asyncio.sleep(_QUIET_S)
+            await self._refresh_safely(None)
 
-    def _read(self) -> Shelf:
+    async def _watch(self) -> None:
+        looked = asyncio.get_running_loop().time()
+        changes = awatch(
+            self._folder,
+            watch_filter=None,
+            debounce=_TOGETHER_MS,
+            step=_STEP_MS,
+            rust_timeout=int(_QUIET_S * 1000),
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            recursive=True,
+        )
+        async for events in changes:
+            now = asyncio.get_running_loop().time()
+            whole = len(events) > _STORM or now - looked > _LOOK_EVERY_S or self.shelf.fault is not None
+            if whole or not self._folder.is_dir():
+                looked = now
+                await self._refresh_safely(None)
+            elif events:
+                await self._refresh_safely([Path(path) for _, path in events])
+            if not self._folder.is_dir():
+                raise FileNotFoundError(f"{self._folder} is gone")
+
+    async def _refresh_safely(self, touched: Collection[Path] | None) -> None:
         try:
-            reading = read_inline(self._inline) if self._inline else read_folder(self._folder)
-        except (DocumentsError, OSError) as error:
-            kept = " Answers still come from what was read before." if self.shelf.documents else ""
-            return Shelf(self.shelf.documents, self.shelf.index, fault=f"{error}{kept}")
-        chunks = [chunk for document in reading.documents for chunk in split(document, max_words=self._chunk_words)]
-        by_name = {document.name: document for document in reading.documents}
-        return Shelf(by_name, Bm25Index(chunks), reading.skipped)
+            await self.refresh(touched)
+        except Exception:
+            log.exception("the documents could not be looked at")  # and will be the next time
 
+    async def _keep(self) -> None:
+        while True:
+            await self._unsaved.wait()
+            shelf = None
+            while shelf is not self.shelf:  # until nothing changes for a while
+                shelf = self.shelf
+                await asyncio.sleep(_QUIET_S)
+            async with self._lock:
+                if shelf is self.shelf:
+                    await self._tidy()
 
-def _trigrams(some_words: Sequence[str]) -> set[str]:
-    return {f" {word} "[at : at + 3] for word in some_words for at in range(len(word))}
+    async def _tidy(self) -> None:
+        if self._unsaved.is_set():
+            self._unsaved.clear()
+            self.shelf = await asyncio.to_thread(self._ingest.kept, self.shelf)

@@ -21,6 +21,13 @@ _Path = Annotated[Path, AfterValidator(Path.expanduser)]  # no shell expands ~ i
 _Price = Annotated[float | None, BeforeValidator(lambda value: None if str(value).lower() == "none" else value)]
 
 
+_Place = Annotated[
+    Path | None,
+    BeforeValidator(lambda value: None if str(value).lower() == "none" else value),
+    AfterValidator(lambda path: path and path.expanduser()),
+]
+
+
 def _workshop(name: str, workshop_name: str) -> AliasChoices:
     return AliasChoices(f"RAG_{name.upper()}", workshop_name)
 
@@ -47,7 +54,22 @@ class Settings(BaseSettings):
     documents: list[str] = Field(
         [], description="Documents given inline, as a JSON list of texts; used instead of the folder."
     )
-    chunk_words: int = Field(160, ge=20, le=2000, description="The size of a chunk, in words.")
+    language: str | None = Field(
+        None,
+        pattern="^[a-z]{2,3}$",
+        description="The language of all documents, as a code such as en; empty: told by each document's text.",
+    )
+    chunk_words: int = Field(150, ge=20, le=2000, description="The size of a chunk, in words.")
+    index_dir: _Place = Field(
+        Path(".index"),
+        description="Where the index is kept, so that the next start reads only what changed; none: nowhere.",
+    )
+    index: Literal["bm25", "qdrant"] = Field(
+        "bm25", description="What searches: bm25 on this machine, or qdrant on a server for sets past one machine."
+    )
+    qdrant_url: str | None = Field(None, description="The Qdrant server, for RAG_INDEX=qdrant.")
+    qdrant_api_key: SecretStr | None = Field(None, description="Its key, if it asks for one; never shown or logged.")
+    qdrant_collection: str = Field("grounded", min_length=1, description="The collection of the documents there.")
     k: int = Field(4, ge=1, le=50, description="How many chunks are searched for evidence.")
     evidence_tokens: int = Field(
         120, ge=20, le=8000, description="The budget for evidence in the prompt, in estimated tokens."
@@ -164,7 +186,9 @@ class Settings(BaseSettings):
             path = getattr(self, f"{role}_gguf")
             if path and not os.path.isfile(path):
                 raise ValueError(f"RAG_{role.upper()}_GGUF: no file {path}. Check the path.")
-        for url in ("slm_url", "llm_url", "foundry_local_endpoint"):
+        if self.index == "qdrant" and not self.qdrant_url:
+            raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
+        for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url"):
             value = getattr(self, url)
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{env_names(url)[-1]} must begin with http:// or https://, was: {value}")
@@ -238,6 +262,7 @@ _SAYINGS = {
     "less_than_equal": "must be at most {le}",
     "greater_than": "must be above {gt}",
     "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must be a language code such as en or de",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from itertools import pairwise
 
 import regex
@@ -125,6 +126,25 @@ def _words_of_part(part: str, language: str) -> list[str]:
             found += characters
         found += [one + other for one, other in pairwise(characters)]
     return found
+
+
+@lru_cache(maxsize=100_000)
+def likeness(word: str, other: str) -> float:
+    """
+    How much two words look like one, 0 to 1: Dice's coefficient of their groups of four letters, spaces included.
+
+    >>> likeness("norman", "normandi") > 0.5 > likeness("norman", "roman")
+    True
+    """
+    if word == other:
+        return 1.0
+    one, two = _groups(word), _groups(other)
+    return 2 * len(one & two) / (len(one) + len(two))
+
+
+def _groups(word: str) -> frozenset[str]:
+    padded = f" {word} "
+    return frozenset(padded[at : at + 4] for at in range(max(1, len(padded) - 3)))
 
 
 def numbers(text: str) -> set[tuple[str, str]]:

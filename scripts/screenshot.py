@@ -1,7 +1,7 @@
 """
 Take the README's picture: a real conversation with the embedded model about docs/, in a real browser.
 
-    python -m scripts.screenshot [--question "…"] [--out docs/images/chat.png] [--width 1280] [--dark]
+    python -m scripts.screenshot [--question "…"] [--out public/chat.png] [--width 1280] [--dark]
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ async def test_the_metadata_has_the_shape_of_the_contract(make_assistant: Make) 
     answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds, I say.")))
     metadata = answer.to_metadata()
     assert set(metadata) == {
-        "model", "route", "status", "reason", "confidence", "latency", "usage", "cost", "sources",
+        "model", "route", "status", "reason", "confidence", "latency", "usage", "cost", "searched", "sources",
     }  # fmt: skip
     assert metadata["model"] == "scripted stand-in"
     assert metadata["route"] == "escalated"

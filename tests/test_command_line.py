@@ -29,7 +29,7 @@ def test_search_prints_the_chunks_best_first(docs: Path) -> None:
     hits = json.loads(done.stdout)
     assert done.returncode == 0
     assert [hit["heading"] for hit in hits] == ["Ports › Firewall", "Ports"]
-    assert set(hits[0]) == {"document", "heading", "start", "end", "score", "text"}
+    assert set(hits[0]) == {"document", "also", "heading", "page", "start", "end", "score", "closeness", "text"}
 
 
 def test_search_without_a_match_is_no_failure(docs: Path) -> None:
@@ -82,7 +82,8 @@ def test_check_looks_at_everything_and_says_plainly_that_there_is_no_large_model
     found = json.loads(done.stdout)
     states = {finding["name"]: finding["state"] for finding in found["findings"]}
     assert states == {
-        "versions": "ok", "documents": "ok", "documents: bad.md": "missing", "SLM": "ok", "LLM": "missing",
+        "versions": "ok", "documents": "ok", "documents: bad.md": "missing", "documents: home/garden.txt": "ok",
+        "documents: ports.md": "ok", "SLM": "ok", "LLM": "missing",
     }  # fmt: skip
     assert (found["ok"], done.returncode) == (True, 0)
 

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rag.documents import MAX_BYTES, read_folder, read_inline
+from rag.documents import Skipped, find_files, name_of, read_file, read_folder, read_inline
 from rag.errors import DocumentsError
+from rag.readers import FORMATS
+from rag.readers.base import OFFICE_BYTES, TEXT_BYTES
+from rag.readers.files import open_within, read_within
+from rag.readers.process import Parsers
+from tests.fixtures.files import one_of_each
+
+NO_FILE = "not a regular file, or a link that leads nowhere"
+needs_links = pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+needs_permissions = pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
+
+
+@pytest.fixture(scope="module")
+def parsers() -> Iterator[Parsers]:
+    """One child process for all tests here."""
+    with Parsers() as shared:
+        yield shared
 
 
 def test_a_folder_is_read_with_its_subfolders_in_order_of_names(docs: Path) -> None:
@@ -20,7 +41,10 @@ def test_a_folder_is_read_with_its_subfolders_in_order_of_names(docs: Path) -> N
     ("content", "reason"),
     [
         pytest.param(b"\x89PNG\0\0\0", "binary, not text", id="binary named .md"),
-        pytest.param("Grüße".encode("latin-1"), "not UTF-8 (byte 2): save it as UTF-8", id="not UTF-8"),
+        pytest.param(
+            bytes(range(128, 256)) * 9, "not UTF-8, and no other encoding fits: save it as UTF-8", id="no encoding"
+        ),
+        pytest.param(b"%PDF-1.7\n", "a PDF inside: give it the ending that it should have", id="another format"),
         pytest.param(b"", "empty", id="empty"),
         pytest.param(b" \n\t\n", "empty", id="only whitespace"),
     ],
@@ -35,7 +59,7 @@ def test_an_unreadable_file_is_listed_with_its_reason_and_blocks_nothing(
     assert [(file.name, file.reason) for file in reading.skipped] == [("bad.md", reason)]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
+@needs_permissions
 def test_a_closed_subfolder_is_listed(docs: Path) -> None:
     """What could not be looked into is not passed over in silence."""
     (docs / "home").chmod(0)
@@ -46,10 +70,16 @@ def test_a_closed_subfolder_is_listed(docs: Path) -> None:
 
 def test_a_huge_file_is_left_out_before_it_is_read(docs: Path) -> None:
     """Its size and the limit are named."""
-    with (docs / "huge.txt").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
-    (skipped,) = read_folder(docs).skipped
-    assert skipped.reason == "20,000,001 bytes, the limit is 20,000,000: split it"
+    for name, size in (("huge.txt", TEXT_BYTES + 1), ("huge.pdf", OFFICE_BYTES + 1), ("sparse.md", 1_000_000_000)):
+        with (docs / name).open("wb") as file:
+            file.truncate(size)
+    begun = time.monotonic()
+    assert [(one.name, one.reason) for one in read_folder(docs).skipped] == [
+        ("huge.pdf", "100,000,001 bytes, the limit is 100,000,000: split it"),
+        ("huge.txt", "20,000,001 bytes, the limit is 20,000,000: split it"),
+        ("sparse.md", "1,000,000,000 bytes, the limit is 20,000,000: split it"),
+    ]
+    assert time.monotonic() - begun < 2
 
 
 def test_windows_line_ends_and_byte_order_marks_are_taken_out(tmp_path: Path) -> None:
@@ -58,27 +88,58 @@ def test_windows_line_ends_and_byte_order_marks_are_taken_out(tmp_path: Path) ->
     assert read_folder(tmp_path).documents[0].text == "one\ntwo\n"
 
 
-def test_hidden_files_and_other_kinds_are_passed_over(docs: Path) -> None:
-    """Nobody expects .git or a photo to be read, so nothing is said about them."""
-    (docs / ".hidden.md").write_text("secret")
-    (docs / ".git").mkdir()
-    (docs / ".git" / "x.md").write_text("secret")
-    (docs / "photo.png").write_bytes(b"\x89PNG")
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden.md", ".git/x.md", "__pycache__/x.txt", "node_modules/left/README.md", "~$report.docx", ".x.swp",
+        "x.md~", "#x.md#", "x.tmp", "x.pdf.part", "x.pdf.crdownload", "Thumbs.db",
+    ],
+)  # fmt: skip
+def test_what_nobody_would_miss_is_passed_over_in_silence(docs: Path, name: str) -> None:
+    """Hidden files, caches, and what editors and downloads leave while they work."""
+    (docs / name).parent.mkdir(parents=True, exist_ok=True)
+    (docs / name).write_text("secret")
+    skipped: list[Skipped] = []
+    found = find_files(docs, closed=skipped)
+    assert [name_of(path, docs) for path in found] == ["home/garden.txt", "ports.md"]
+    assert skipped == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("photo.png", "no reader for .png"),
+        ("letter.DOC", "no reader for .doc: save it as .docx"),
+        ("README", "no reader for names without an ending: add .txt or .md if it is text"),
+    ],
+)
+def test_other_kinds_are_listed(docs: Path, name: str, reason: str) -> None:
+    """Whoever put a file there learns that it is not searched."""
+    (docs / name).write_bytes(b"text")
     reading = read_folder(docs)
     assert len(reading.documents) == 2
-    assert reading.skipped == ()
+    assert reading.skipped == (Skipped(name, reason),)
 
 
-@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="needs symbolic links")
+@needs_links
 def test_a_link_out_of_the_folder_is_not_followed(docs: Path, tmp_path: Path) -> None:
     """A document set is what is in its folder, not what it points at; a loop ends as well."""
     (tmp_path / "outside.md").write_text("secret")
     (docs / "link.md").symlink_to(tmp_path / "outside.md")
     (docs / "loop").symlink_to(docs)
+    (docs / "again").symlink_to(docs / "home")
+    (docs / "broken.md").symlink_to(docs / "nowhere.md")
+    (docs / "out").symlink_to(tmp_path)
     (docs / "self.md").symlink_to(docs / "self.md")
+    (docs / "same.md").symlink_to(docs / "ports.md")
     reading = read_folder(docs)
-    assert [document.name for document in reading.documents] == ["home/garden.txt", "ports.md"]
-    assert [file.name for file in reading.skipped] == ["self.md"]
+    assert [document.name for document in reading.documents] == ["home/garden.txt", "ports.md", "same.md"]
+    assert {file.name: file.reason for file in reading.skipped} == {
+        "broken.md": NO_FILE,
+        "link.md": "a link out of the folder",
+        "out": "a link out of the folder",
+        "self.md": NO_FILE,
+    }
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
@@ -90,19 +151,135 @@ def test_a_name_that_is_not_utf8_is_shown_as_far_as_it_can_be_read(docs: Path) -
     assert "caf\ufffd.md" in [document.name for document in read_folder(docs).documents]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+@pytest.mark.parametrize(("name", "shown"), [("two\nlines.md", "two�lines.md"), ("x" * 252 + ".md", "x" * 252 + ".md")])
+def test_an_odd_name_is_a_name(docs: Path, name: str, shown: str) -> None:
+    """A line end in it would break the prompt and the page; 255 bytes are as long as names get."""
+    (docs / name).write_text("Coffee is hot.")
+    assert shown in [document.name for document in read_folder(docs).documents]
+
+
 def test_a_path_that_is_too_long_is_no_folder() -> None:
     """The system's own error would be a traceback."""
     with pytest.raises(DocumentsError, match="No folder"):
         read_folder(Path("x" * 300))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_not_waited_for(docs: Path) -> None:
-    """Opening a named pipe would block for ever."""
+@needs_pipes
+def test_a_pipe_is_not_waited_for(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a named pipe would block for ever, and a socket cannot be opened."""
     os.mkfifo(docs / "pipe.md")
+    monkeypatch.chdir(docs)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.md")
     assert [(file.name, file.reason) for file in read_folder(docs).skipped] == [
-        ("pipe.md", "not a regular file, or a link that leads nowhere")
+        ("pipe.md", NO_FILE),
+        ("socket.md", NO_FILE),
     ]
+
+
+def test_a_file_that_vanished_is_left_out(docs: Path, parsers: Parsers) -> None:
+    """Between listing and reading, anything may happen."""
+    with pytest.raises(DocumentsError, match=r"cannot be opened: No such file"):
+        read_file(docs / "gone.md", name="gone.md", parsers=parsers)
+
+
+@needs_permissions
+def test_a_file_without_permission_is_left_out(docs: Path) -> None:
+    """The others are read."""
+    (docs / "ports.md").chmod(0)
+    reading = read_folder(docs)
+    assert [document.name for document in reading.documents] == ["home/garden.txt"]
+    assert [one.reason for one in reading.skipped] == ["cannot be opened: Permission denied"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="needs a file that has more than its size says")
+def test_a_file_that_changes_meanwhile_is_left_for_the_next_time() -> None:
+    """Half of an old version and half of a new one is no document."""
+    assert os.stat("/proc/version").st_size == 0
+    with pytest.raises(DocumentsError, match=r"changed while it was read: it is read again once it is left alone"):
+        read_within("/proc/version", "/proc", most=TEXT_BYTES)
+
+
+@needs_links
+def test_nothing_outside_is_read_even_if_a_link_is_swapped_in(docs: Path, tmp_path: Path, parsers: Parsers) -> None:
+    """A folder on the way is exchanged for a link to another, again and again, while files are read."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.md").write_text("secret")
+    inside, put_by = docs / "inside", docs / "put_by"
+    inside.mkdir()
+    (inside / "x.md").write_text("public")
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            inside.rename(put_by)
+            inside.symlink_to(outside)
+            time.sleep(0.0005)
+            inside.unlink()
+            put_by.rename(inside)
+            time.sleep(0.0005)
+
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    outcomes = []
+    try:
+        begun = time.monotonic()
+        while time.monotonic() - begun < 1:
+            try:
+                outcomes.append(read_file(inside / "x.md", name="inside/x.md", parsers=parsers).text)
+            except DocumentsError as error:
+                outcomes.append(str(error))
+    finally:
+        stop.set()
+        attacker.join()
+    assert "secret" not in outcomes
+    assert "public" in outcomes
+    assert "a link out of the folder" in outcomes
+
+
+@needs_links
+@pytest.mark.skipif(os.open not in os.supports_dir_fd, reason="opens in one step here")
+def test_a_link_put_in_between_check_and_use_is_not_followed(tmp_path: Path) -> None:
+    """The path was checked; then a folder on the way, or the file, became a link."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "x.md").write_text("secret")
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "inside").symlink_to(tmp_path / "outside")
+    (folder / "x.md").symlink_to(tmp_path / "outside" / "x.md")
+    for path in ("inside/x.md", "x.md"):
+        with pytest.raises(OSError):
+            open_within(str(folder / path), str(folder))
+
+
+def test_many_files_are_listed_fast_and_in_order(tmp_path: Path) -> None:
+    """Thousands of names in a moment, as by their paths."""
+    for folder in range(30):
+        (tmp_path / f"d{folder}").mkdir()
+        for number in range(100):
+            (tmp_path / f"d{folder}" / f"{number}.md").touch()
+    begun = time.monotonic()
+    found = find_files(tmp_path)
+    assert time.monotonic() - begun < 1
+    assert len(found) == 3_000
+    assert found == sorted(found)
+
+
+def test_every_format_is_read_from_a_folder(tmp_path: Path) -> None:
+    """One sound file of each, and bad ones between them that block nothing."""
+    files = one_of_each()
+    assert set(files) == set(FORMATS), "a new format needs a fixture"
+    for suffix, content in files.items():
+        (tmp_path / f"good{suffix}").write_bytes(content)
+        (tmp_path / f"cut{suffix}").write_bytes(content[:3])
+    reading = read_folder(tmp_path)
+    good = {document.name: document for document in reading.documents if document.name.startswith("good")}
+    assert set(good) == {f"good{suffix}" for suffix in FORMATS}
+    assert [name for name, document in good.items() if "8000" not in document.text] == []
+    assert {name for name, document in good.items() if not document.is_markdown} == {"good.txt", "good.log"}
+    assert {Path(one.name).suffix for one in reading.skipped} >= {".pdf", ".docx", ".pptx", ".xlsx", ".epub"}
 
 
 def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:

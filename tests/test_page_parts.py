@@ -65,7 +65,7 @@ async def draw(assistant: Assistant, question: str = QUESTION) -> Any:
     """Ask and draw."""
     await assistant.start()
     watch = Stopwatch()
-    reply = Reply(assistant.library, watch, large_label="gpt-oss-20b")
+    reply = Reply(watch, large_label="gpt-oss-20b")
     return await reply.draw(assistant.ask(question, watch=watch), question=question)
 
 
@@ -116,7 +116,7 @@ async def test_a_kept_draft_shows_sources_and_waterfall(packets: Callable[[], An
     (source,) = shown["Sources"]["sources"]
     assert source["quote"] == "Hold the reset button for ten seconds to restore the factory settings."
     assert source["before"].endswith("The chat listens on port 8000. ")
-    assert source["after"].startswith("\n\n## Firewall")
+    assert source["after"].startswith("\n\nOpen the firewall")
     assert shown["LatencyWaterfall"]["latency"] == message["metadata"]["latency"]
 
 
@@ -192,7 +192,7 @@ async def test_what_was_sent_while_the_connection_was_lost_is_sent_again(
     """Text, sources and waterfall, under the same ids."""
     assistant = make_assistant(ScriptedBackend(GOOD))
     await assistant.start()
-    reply = Reply(assistant.library, Stopwatch())
+    reply = Reply(Stopwatch())
     await reply.resend()
     assert packets() == []
     await reply.draw(assistant.ask(QUESTION), question=QUESTION)

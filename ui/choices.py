@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, cast, get_args
 
 import chainlit as cl
@@ -56,12 +57,10 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
 def starters(assistant: Assistant) -> list[cl.Starter]:
     """Questions to begin with: about our manual while it is what is searched, else about the first documents."""
     shelf = assistant.library.shelf
-    if not shelf.documents or _OUR_PAGE in shelf.documents:
+    if not shelf.documents or _OUR_PAGE in shelf.entries:
         return [cl.Starter(label=one, message=one, icon=f"/public/icons/starter-{icon}.svg") for one, icon in STARTERS]
-    titles: dict[str, str] = {}
-    for chunk in shelf.index.chunks:
-        titles.setdefault(chunk.document, chunk.heading[0] if chunk.heading else _title(chunk.document))
-    questions = [f"Tell me about {title}" for title in dict.fromkeys(titles.values()) if len(title) <= 60]
+    titles = (shelf.entries[name].title or _title(name) for name in islice(shelf.documents, 100))
+    questions = [f"Tell me about {title}" for title in dict.fromkeys(titles) if len(title) <= 60]
     return [
         cl.Starter(label=one, message=one, icon="/public/icons/starter-documents.svg")
         for one in questions[: len(STARTERS)]

@@ -12,9 +12,9 @@ from typing import Any
 import chainlit as cl
 
 from rag.errors import QuestionError, RagError
-from rag.events import Answer, Answered, Cost, Escalated, Event, Token, Waiting
+from rag.events import Answer, Answered, Cost, Escalated, Event, Retrieved, Token, Waiting
 from rag.evidence import Citation
-from rag.library import Library
+from rag.shelf import Shelf
 from rag.timings import Stopwatch
 from ui.streaming import TokenStream
 
@@ -28,13 +28,12 @@ class Reply:
     Draws one answer.
 
     Args:
-        library: where the surroundings of a cited sentence come from.
         watch: takes the times of the answer, also of one that does not end.
         large_label: the name of the large model, to say who is being asked.
     """
 
-    def __init__(self, library: Library, watch: Stopwatch, *, large_label: str = "the large model") -> None:
-        self._library = library
+    def __init__(self, watch: Stopwatch, *, large_label: str = "the large model") -> None:
+        self._shelf = Shelf()
         self._watch = watch
         self._escalated = False
         self._large_label = large_label
@@ -94,6 +93,8 @@ class Reply:
         match event:
             case Waiting(text=text):
                 await self._stream.replace(text)
+            case Retrieved(shelf=shelf):
+                self._shelf = shelf
             case Token(text=text, model=model):
                 self._draft_model = self._draft_model or model
                 self._shown += text
@@ -178,15 +179,13 @@ class Reply:
 
     def _surroundings(self, citation: Citation) -> dict[str, str]:
         evidence = citation.evidence
-        document = self._library.shelf.documents.get(evidence.chunk.document)
-        text = document.text if document else ""
-        if text[evidence.start : evidence.end] != evidence.quote:
-            text = evidence.chunk.text
-            start = text.find(evidence.quote)
-        else:
-            start = evidence.start
-        end = start + len(evidence.quote)
-        return {"before": _before(text, start), "after": _after(text, end)}
+        chunk = evidence.chunk
+        before, after = self._shelf.neighbours(chunk)
+        start, end = evidence.start - chunk.start, evidence.end - chunk.start
+        return {
+            "before": _before(before + chunk.text[:start], len(before) + start),
+            "after": _after(chunk.text[end:] + after, 0),
+        }
 
 
 def ask_again(question: str) -> cl.Action:
