@@ -24,5 +24,5 @@ test bench:
 	@$(TASK) $@ $(ARGS)
 
 clean:
-	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .index
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

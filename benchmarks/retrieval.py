@@ -230,7 +230,7 @@ def measure_life(corpus: list[Words], questions: list[Words]) -> dict[str, float
 
     # The words are the corpus's own: how long the stemmer takes is another question.
     with (
-        patch("rag.bm25.terms", lambda chunk: chunk.text.split()),
+        patch("rag.part.terms", lambda chunk: chunk.text.split()),
         patch("rag.bm25.words", lambda text, *_: text.split()),
         tempfile.TemporaryDirectory() as name,
     ):

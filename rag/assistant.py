@@ -43,7 +43,7 @@ class Knobs:
     """
 
     k: int = 4
-    evidence_tokens: int = 120
+    evidence_tokens: int = 100
     temperature: float = 0.0
     min_draft_words: int = 3
     min_confidence: float = 0.60

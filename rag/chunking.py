@@ -89,7 +89,7 @@ class _Piece(NamedTuple):
     turns: bool = False
 
 
-def split(document: Document, *, max_words: int = 160) -> list[Chunk]:
+def split(document: Document, *, max_words: int = 150) -> list[Chunk]:
     """
     Cut a document into chunks of about `max_words` words: at most 15 % more, and only to spare a tiny chunk.
 

@@ -16,6 +16,8 @@ Ints = npt.NDArray[Any]
 LENGTH = 4
 # Words that share fewer of their groups than this have nothing to do with each other.
 LEAST_LIKENESS = 0.4
+# One wrong letter spoils four groups; to guess what was meant, fewer must do.
+_GUESS = 0.2
 # How often a group stands in the rows is counted in so many buckets; a shared bucket only makes it look commoner.
 _BUCKETS = 1 << 18
 
@@ -45,7 +47,7 @@ class Grams:
         return gathered(self.hashes, self.starts, words), np.repeat(np.arange(len(words)), lengths)
 
     def nearest(self, word: str) -> tuple[float, str]:
-        """The word of the vocabulary that looks most like a word, and how much, 0 to 1; below 0.4 there is none."""
+        """The word of the vocabulary that looks most like a word, and how much, 0 to 1; there may be none."""
         wanted = np.unique(hashes_of([word])[0])
         lengths = np.diff(self.starts)
         if not len(lengths):
@@ -53,7 +55,7 @@ class Grams:
         shared = np.add.reduceat(np.isin(self.hashes, wanted), self.starts[:-1], dtype=np.int64)
         alike = 2 * shared / (lengths + len(wanted))
         best = int(alike.argmax())
-        return (float(alike[best]), self._names[best]) if alike[best] >= LEAST_LIKENESS else (0.0, "")
+        return (float(alike[best]), self._names[best]) if alike[best] >= _GUESS else (0.0, "")
 
     def rows_with(self, grams: Ints) -> npt.NDArray[np.float64]:
         """In about how many rows each group stands; rather too many than too few."""

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     qdrant_collection: str = Field("grounded", min_length=1, description="The collection of the documents there.")
     k: int = Field(4, ge=1, le=50, description="How many chunks are searched for evidence.")
     evidence_tokens: int = Field(
-        120, ge=20, le=8000, description="The budget for evidence in the prompt, in estimated tokens."
+        100, ge=20, le=8000, description="The budget for evidence in the prompt, in estimated tokens."
     )
     min_coverage: float = Field(
         0.25,

@@ -93,3 +93,30 @@ def test_check_names_the_fault_and_the_remedy_of_a_server_that_is_not_there(docs
     done = run("check", "--docs", str(docs), RAG_SLM_URL="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "✗ SLM: No model server at http://127.0.0.1:9/v1. Start it, or set RAG_SLM_URL." in done.stdout
+
+
+def test_eval_prints_the_figures_of_the_search(docs: Path, tmp_path: Path) -> None:
+    """With `--json`: one JSON document with every figure; questions without answers are left out."""
+    questions = tmp_path / "qa.jsonl"
+    questions.write_text(
+        '{"question": "Which port does the chat listen on?", "answers": ["8000"], "document": "ports.md"}\n'
+        '{"question": "Who wrote it?", "answers": []}\n',
+        encoding="utf-8",
+    )
+    done = run("eval", str(questions), "--docs", str(docs), "--retrieval", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["questions"], figures["answer_recall@1"], figures["evidence_recall"]) == (1, 1.0, 1.0)
+    assert set(figures) == {
+        "questions", "answer_recall@1", "answer_recall@3", "answer_recall@5", "answer_recall@10", "mrr@10",
+        "context_words@5", "evidence_recall", "evidence_words", "search_ms_p50", "search_ms_p95", "chunks", "index_s",
+    }  # fmt: skip
+
+
+def test_eval_names_a_document_that_is_not_there(docs: Path, tmp_path: Path) -> None:
+    """A wrong folder must not look like a bad search."""
+    questions = tmp_path / "qa.jsonl"
+    questions.write_text('{"question": "Why?", "answers": ["so"], "document": "gone.md"}', encoding="utf-8")
+    done = run("eval", str(questions), "--docs", str(docs), "--retrieval")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "names gone.md, which is not in" in done.stderr

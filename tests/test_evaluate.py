@@ -1,0 +1,105 @@
+"""Measuring the search against known answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rag.errors import QuestionError
+from rag.ingest import Ingest
+from rag.shelf import Shelf
+from rag.workbench.evaluate import Evaluation, Found, summed_up
+from rag.workbench.questions import Known, has_answer, read_questions
+
+
+@pytest.mark.parametrize(
+    ("text", "answers", "right"),
+    [
+        pytest.param("The port is 8000.", ["8000"], True, id="a part"),
+        pytest.param("It was built by “the Normans”!", ["Normans"], True, id="punctuation and articles"),
+        pytest.param("a great BATTLE", ["the Great battle"], True, id="case"),
+        pytest.param("सेवा पोर्ट ५ हो।", ["पोर्ट ५"], True, id="another script"),
+        pytest.param("Nothing here.", ["8000"], False, id="not there"),
+        pytest.param("Nothing here.", ["the", "!"], False, id="an answer of nothing"),
+        pytest.param("Nothing here.", [], False, id="no answer"),
+    ],
+)
+def test_an_answer_is_found_as_squad_normalises(text: str, answers: list[str], right: bool) -> None:
+    """Without case, punctuation and English articles."""
+    assert has_answer(text, answers) is right
+
+
+def test_a_question_is_looked_up_as_the_chat_would(docs: Path) -> None:
+    """The place of the first right hit, the evidence, and sizes in words."""
+    ingest = Ingest(docs)
+    evaluation = Evaluation(ingest.updated(Shelf()), k=4, evidence_tokens=100)
+    found = evaluation.look_up(Known("Which port does the chat listen on?", ("8000",), "ports.md"))
+    assert (found.place, found.in_evidence) == (1, True)
+    assert 0 < found.evidence_words <= found.context_words
+    elsewhere = evaluation.look_up(Known("Which port does the chat listen on?", ("8000",), "home/garden.txt"))
+    assert (elsewhere.place, elsewhere.in_evidence) == (None, False)
+    ingest.close()
+
+
+def test_a_copy_of_the_named_document_counts(docs: Path) -> None:
+    """The hit names both; either is where the answer is."""
+    (docs / "a-copy.md").write_text((docs / "ports.md").read_text(encoding="utf-8"), encoding="utf-8")
+    ingest = Ingest(docs)
+    evaluation = Evaluation(ingest.updated(Shelf()), k=4, evidence_tokens=100)
+    for name in ("ports.md", "a-copy.md"):
+        assert evaluation.look_up(Known("Which port?", ("8000",), name)).place == 1
+    ingest.close()
+
+
+def test_figures_are_shares_over_all_questions() -> None:
+    """Recall counts what is among the first hits; a miss counts as zero in every figure."""
+    known = Known("?", ("x",))
+    found = [
+        Found(known, 1, True, 100, 50, 0.001),
+        Found(known, 4, False, 300, 30, 0.003),
+        Found(known, None, False, 200, 40, 0.002),
+        Found(known, 10, False, 0, 0, 0.002),
+    ]
+    figures = summed_up(found)
+    assert [figures[f"answer_recall@{depth}"] for depth in (1, 3, 5, 10)] == [0.25, 0.25, 0.5, 0.75]
+    assert figures["mrr@10"] == pytest.approx((1 + 1 / 4 + 1 / 10) / 4, abs=1e-4)
+    assert (figures["context_words@5"], figures["evidence_words"]) == (150, 30)
+    assert (figures["evidence_recall"], figures["questions"], figures["search_ms_p50"]) == (0.25, 4, 2)
+    assert summed_up(found[:1])["search_ms_p95"] == 1
+    with pytest.raises(ValueError, match="was: none"):
+        summed_up([])
+
+
+def test_questions_are_read_from_json_lines(tmp_path: Path) -> None:
+    """Empty lines are passed over; no answers means that the documents do not answer."""
+    path = tmp_path / "qa.jsonl"
+    lines = [{"question": "Why?", "answers": ["so"], "document": "a.md"}, {"question": "How?", "answers": []}]
+    path.write_text("\ufeff" + "\n\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    assert read_questions(path) == [Known("Why?", ("so",), "a.md"), Known("How?", ())]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        pytest.param("", "has no questions", id="empty"),
+        pytest.param('{"question": "Why?", "answers": ["so"]}\n{"question"', "line 2 is not JSON", id="cut short"),
+        pytest.param('{"question": "Why?"}', "line 1 must be", id="no answers"),
+        pytest.param('{"question": " ", "answers": []}', "line 1 must be", id="empty question"),
+        pytest.param('{"question": "Why?", "answers": [3]}', "line 1 must be", id="a number as answer"),
+        pytest.param('["Why?"]', "line 1 must be", id="a list"),
+    ],
+)
+def test_a_bad_file_of_questions_names_the_line(tmp_path: Path, content: str, sentence: str) -> None:
+    """What is wrong, where, and what it should be."""
+    path = tmp_path / "qa.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(QuestionError, match=sentence):
+        read_questions(path)
+
+
+def test_a_missing_file_of_questions_is_a_sentence(tmp_path: Path) -> None:
+    """No traceback for a wrong path."""
+    with pytest.raises(QuestionError, match="cannot be read"):
+        read_questions(tmp_path / "none.jsonl")
