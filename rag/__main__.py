@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from rag.assistant import Assistant, build_assistant, build_library
 from rag.check import look_at
-from rag.errors import DocumentsError, QuestionError, RagError
+from rag.errors import DocumentsError, QuestionError, RagError, SettingsError
 from rag.events import Answer, Answered, Escalated, Token, Waiting
+from rag.qdrant import Server, load
 from rag.settings import Mode, Settings, load_settings
 from rag.shelf import Shelf
 from rag.workbench.evaluate import Evaluation, summed_up
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         named = options.docs not in (None, _CONFIGURED)
         settings = load_settings(**({"docs_dir": options.docs, "documents": []} if named else {}))
+        if options.run is _load:  # outside the event loop, so that Ctrl-C ends it at once
+            return int(_load(options, settings))
         return int(asyncio.run(options.run(options, settings)))
     except RagError as error:
         print(error, file=sys.stderr)
@@ -76,9 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--limit", type=_positive, metavar="N", help="take the first N answerable questions only")
     evaluate.set_defaults(run=_eval)
 
-    for command in (ask, search, evaluate):
+    filling = commands.add_parser("load", help="put the documents into the Qdrant collection")
+    filling.add_argument(
+        "--prune", action="store_true", help="also remove documents that are not in the folder from the collection"
+    )
+    filling.set_defaults(run=_load)
+
+    for command in (ask, search, evaluate, filling):
         command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
-    for command in (ask, search, check, evaluate):
+    for command in (ask, search, check, evaluate, filling):
         command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 
@@ -93,6 +103,7 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     assistant = build_assistant(settings)
     try:
         await assistant.start()
+        await assistant.library.learn()
         for fault in assistant.faults:
             print(fault, file=sys.stderr)
         answer = await (_quietly if options.json else _aloud)(assistant, options.question, options.mode)
@@ -212,6 +223,35 @@ async def _eval(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _load(options: argparse.Namespace, settings: Settings) -> int:
+    """Fill the collection; a line on the terminal says how far it is."""
+    if not settings.qdrant_url:
+        raise SettingsError("load needs RAG_QDRANT_URL, for example http://localhost:6333.")
+    server = Server(settings.qdrant_url, api_key=settings.qdrant_api_key, timeout_s=60)
+    seen = sys.stderr.isatty()
+    try:
+        done = load(
+            server,
+            settings.qdrant_collection,
+            settings.docs_dir,
+            chunk_words=settings.chunk_words,
+            language=settings.language,
+            prune=options.prune,
+            progress=lambda at: print(f"\r{at.line}", end="", file=sys.stderr, flush=True) if seen else None,
+        )
+    finally:
+        if seen:
+            print(file=sys.stderr)
+        server.close()
+    if options.json:
+        _print_json(asdict(done))
+    else:
+        print(done.summary)
+        for one in done.skipped:
+            print(f"{one.name}: {one.reason}", file=sys.stderr)
+    return 0
+
+
 def _with_progress(known: Sequence[Known]) -> Iterator[Known]:
     seen = sys.stderr.isatty()
     for number, one in enumerate(known, start=1):
@@ -229,6 +269,7 @@ async def _open_library(settings: Settings) -> AsyncIterator[Shelf]:
         await library.refresh()
         if library.shelf.fault:
             raise DocumentsError(library.shelf.fault)
+        await library.learn()
         yield library.shelf
     finally:
         await library.close()

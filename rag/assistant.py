@@ -18,6 +18,7 @@ from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
 from rag.followup import standalone
 from rag.library import Library
 from rag.prompts import Turn, build_messages
+from rag.qdrant import Followed
 from rag.router import HybridRouter, Reply, Routed, Task
 from rag.settings import Mode, Settings
 from rag.shelf import Shelf
@@ -76,6 +77,7 @@ class Assistant:
             settings.min_confidence,
         )
         self._waitlist = Waitlist(settings.slots, limit=settings.queue_limit)
+        library.busy = lambda: self._waitlist.in_use
         self._router: HybridRouter | None = None
         self._retired: list[Backend] = []
         self._starting: asyncio.Task[None] | None = None
@@ -199,13 +201,13 @@ class Assistant:
         shelf = await asyncio.to_thread(self.library.with_uploads, uploads)  # one state for the whole answer
         if not shelf.documents:
             raise DocumentsError(shelf.fault or "There are no documents.")
-        query = standalone(question, history, weight=shelf.weight)
+        query = await asyncio.to_thread(standalone, question, history, weight=shelf.weight)
         watch.lap("rewrite")
         hits = await asyncio.to_thread(shelf.search, query.text, k=knobs.k)
         watch.lap("search")
         weight = query.weighing(shelf.weight)
         evidence = await asyncio.to_thread(gather, query.text, hits, tokens=knobs.evidence_tokens, weight=weight)
-        share = coverage(query.text, evidence, weight=weight)
+        share = await asyncio.to_thread(coverage, query.text, evidence, weight=weight)
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence, query, shelf)
         if not evidence or share < self.settings.min_coverage:
@@ -372,6 +374,19 @@ def build_library(settings: Settings) -> Library:
         chunk_words=settings.chunk_words,
         language=settings.language,
         save_to=settings.index_dir,
+        followed=_followed(settings),
+        by_meaning=settings.by_meaning,
+    )
+
+
+def _followed(settings: Settings) -> Followed | None:
+    if settings.index != "qdrant" or not settings.qdrant_url:
+        return None
+    return Followed(
+        settings.qdrant_url,
+        settings.qdrant_collection,
+        chunk_words=settings.chunk_words,
+        api_key=settings.qdrant_api_key,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ from rag.chunking import Chunk
 from rag.grams import grams_of
 from rag.languages import DEFAULT
 from rag.part import Part, rows_at, terms
-from rag.ranking import second_look
+from rag.ranking import closeness, second_look
 from rag.text import words
 
 __all__ = ["Bm25Index", "BrokenFile", "Hit", "terms"]
 
 Ints = npt.NDArray[Any]
+Meaning = Callable[[str, Sequence[Chunk]], npt.NDArray[np.float32] | None]
 
 # A saved index of another form is not read but built anew.
 _FORMAT = f"bm25 1 {okapi.K1} {okapi.B} {okapi.EPSILON}"
@@ -158,7 +159,7 @@ class Bm25Index:
         best = self._best(self.words(query), k)
         return [Hit(part.passages[row], score) for score, part, row in best]
 
-    def ranked(self, query: str, *, k: int = 4, depth: int = 50) -> list[Hit]:
+    def ranked(self, query: str, *, k: int = 4, depth: int = 50, meaning: Meaning | None = None) -> list[Hit]:
         """
         Find the chunks that best answer a question: the best by BM25, after a second look at them.
 
@@ -170,6 +171,8 @@ class Bm25Index:
             query: the question, in plain text.
             k: the most hits to return; at least 1.
             depth: how many chunks get the second look.
+            meaning: says how near in meaning chunks are to the question, as cosines; it then counts as much as the
+                three others together.
 
         Raises:
             ValueError: `k` is below 1.
@@ -192,12 +195,13 @@ class Bm25Index:
             size=len(self),
         )
         scores = np.array([score for score, _, _ in found])
-        closeness = (_of_highest(scores) + _of_highest(letters) + windows) / 3
+        cosines = meaning(query, [part.passages[row] for _, part, row in found]) if meaning else None
+        near = closeness(scores, letters, windows, cosines)
         place = {(id(part), row): at for at, (_, part, row) in enumerate(best)}
-        order = sorted(range(len(found)), key=lambda at: (-closeness[at], place[id(found[at][1]), found[at][2]]))
+        order = sorted(range(len(found)), key=lambda at: (-near[at], place[id(found[at][1]), found[at][2]]))
         return [
-            Hit(found[at][1].passages[found[at][2]], found[at][0], closeness=round(float(closeness[at]), 6))
-            for at in order[:k]
+            Hit(part.passages[row], score, closeness=round(float(near[at]), 6))
+            for at, (score, part, row) in ((at, found[at]) for at in order[:k])
         ]
 
     def guessed(self, query: str, *, k: int = 4) -> list[Hit]:
@@ -405,11 +409,6 @@ class _Chunks(Sequence[Chunk]):
         for part, first, size in self._places:
             for row in range(first, first + size):
                 yield part.passages[row]
-
-
-def _of_highest(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    highest = scores.max()
-    return scores / highest if highest > 0 else np.zeros(len(scores))
 
 
 def _sorted(places: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

@@ -118,6 +118,11 @@ def check_folder(folder: Path) -> None:
         raise DocumentsError(f"{folder} is a file, not a folder. Set RAG_DOCS_DIR to the folder it is in.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DocumentsError(f"No permission to open {folder}. Give it, or set RAG_DOCS_DIR to another folder.")
+    try:
+        os.scandir(folder).close()
+    except OSError as error:  # a disk that fails, or a server that does not answer
+        reason = error.strerror or error
+        raise DocumentsError(f"{folder} cannot be opened: {reason}. Set RAG_DOCS_DIR to another folder.") from error
 
 
 def read_file(path: Path, *, name: str, parsers: Parsers) -> Document:
@@ -138,7 +143,7 @@ def read_file(path: Path, *, name: str, parsers: Parsers) -> Document:
     return Document(name, extract.text, extract.markdown, extract.pages, extract.title)
 
 
-def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Path]:
+def find_files(folder: Path, *, closed: list[Skipped] | None = None, folders: list[str] | None = None) -> list[Path]:
     """
     Every file below a folder, sorted by path, whether or not there is a reader for it.
 
@@ -149,8 +154,10 @@ def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Pat
     Args:
         folder: where to look.
         closed: takes the folders that could not be opened and the links that lead out.
+        folders: takes the paths of the folders that were looked into, `folder` first.
     """
     left_out: list[Skipped] = [] if closed is None else closed
+    looked_into: list[str] = [] if folders is None else folders
     root = os.path.realpath(folder)
     found: list[str] = []
 
@@ -162,6 +169,7 @@ def find_files(folder: Path, *, closed: list[Skipped] | None = None) -> list[Pat
             reason = f"cannot be opened: {error.strerror or error}"
             left_out.append(Skipped(f"{name_of(Path(directory), folder)}/", reason))
             return iter(())
+        looked_into.append(directory)
         return iter(sorted(visible, key=lambda entry: entry.name))
 
     waiting = [entries(str(folder))]  # one for each folder that we are in

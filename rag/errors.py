@@ -6,6 +6,7 @@ The error tree. `str(error)` is always fit for a reader: what is wrong, with whi
     ├── DocumentsError      the documents cannot be read, or there are none
     ├── QuestionError       the question is empty or too long
     ├── Busy                too many questions are already waiting
+    ├── SearchError         the search server gave no answer, or not ours
     └── ModelError          a model gave no answer
         ├── ModelUnavailable    nobody there: refused, unknown host, not installed, not configured
         ├── ModelRefused        the server said no: wrong model, wrong key, too long, overloaded
@@ -33,6 +34,10 @@ class QuestionError(RagError):
 
 class Busy(RagError):
     """Too many questions are already waiting."""
+
+
+class SearchError(RagError):
+    """The search server gave no answer: not there, not installed, refused, or its collection is not ours."""
 
 
 class ModelError(RagError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rag.bm25 import Bm25Index, BrokenFile
@@ -15,21 +18,32 @@ from rag.catalogue import Change, Entry, Stamp, from_columns, to_columns
 from rag.chunking import Chunk, split
 from rag.documents import Document, Skipped, check_folder, find_files, is_passed_over, name_of, read_file, read_inline
 from rag.errors import DocumentsError
+from rag.index import Index
+from rag.readers import FORMATS
 from rag.readers.process import Parsers
+from rag.savelock import SaveLock
 from rag.shelf import Shelf, in_language, title_of
 
 log = logging.getLogger(__name__)
 
 # Whatever changes what a document becomes (readers, chunking) raises it, and saved indexes are built anew.
-_VERSION = 1
-KEPT = " Answers still come from what was read before."
+_VERSION = 2
+# A file that was written this shortly before it was read may be written again without looking any newer.
+_TICK_NS = 20_000_000
+# As many chunks are indexed at once: no more than a second's work, so that whoever wants to stop is heard.
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 2_000, 8_000
+
+
+class Stopped(Exception):
+    """The reading was ended by `Ingest.stop`."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    # What a look at the folder found: entries that are still true, and files to read.
+    # What a look at the folder found: entries that are still true, files to read, and the folders, our own first.
     kept: dict[str, Entry]
     to_read: dict[str, Path]
+    folders: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +53,36 @@ class _Read:
     chunks: tuple[Chunk, ...] = ()
 
 
+@dataclass
+class _Growing:
+    # An index that takes documents one after the other, many at a time.
+    index: Index
+    waiting: dict[str, Sequence[Chunk]] = field(default_factory=dict)
+    size: int = 0
+    merged_at: int = 0
+    is_large: bool = False  # whether so much was added that it pays to end in one piece
+
+    def add(self, name: str, chunks: Sequence[Chunk]) -> None:
+        self.waiting[name] = chunks
+        self.size += len(chunks)
+        if self.size >= min(max(_FEWEST_AT_ONCE, len(self.index) // 4), _MOST_AT_ONCE):
+            self.flush()
+            self.is_large = True
+            if len(self.index) > 2 * self.merged_at:
+                # What lies beside the base is copied with each addition: it must not grow with the square.
+                self.index = self.index.merged()
+                self.merged_at = len(self.index)
+
+    def flush(self, removed: Collection[str] = ()) -> None:
+        if self.waiting or removed:
+            self.index = self.index.updated(self.waiting, removed)
+        self.waiting, self.size = {}, 0
+
+
 class Ingest:
     """
-    Reads a folder, or an inline list, into shelves. Everything here takes its time: call it in a thread.
+    Reads a folder, or an inline list, into shelves. Everything here takes its time: call it in one thread, all but
+    `stop` and the attributes, which are for others to read.
 
     Args:
         folder: where the documents are.
@@ -49,6 +90,12 @@ class Ingest:
         chunk_words: the size of a chunk, in words.
         language: of all documents, an ISO 639-1 code; None: told by each one's text.
         save_to: the folder to keep the index in; None: not kept.
+        read: reads one file, as `read_file` does.
+
+    Attributes:
+        folders: the docs folder and all below it, as of the last look at everything; links are not among them.
+        progress: how many files are read, and of how many; the same when there is nothing to read.
+        look_s: how long the last look at everything took, in seconds.
     """
 
     def __init__(
@@ -56,45 +103,80 @@ class Ingest:
         folder: Path,
         *,
         inline: Sequence[str] = (),
-        chunk_words: int = 160,
+        chunk_words: int = 150,
         language: str | None = None,
         save_to: Path | None = None,
+        read: Callable[..., Document] = read_file,
     ) -> None:
         self._folder = folder
         self._inline = tuple(inline)
         self._chunk_words = chunk_words
         self._language = language
         self._save_to = save_to
+        self._read_file = read
         self._parsers = Parsers()
-        self._device: int | None = None  # the disk that the folder was on
+        self._lane = ThreadPoolExecutor(1, thread_name_prefix="parsing")
+        self._parsing: dict[str, tuple[Stamp | None, Future[_Read | None]]] = {}
+        self._stopped = threading.Event()
+        self._lock: SaveLock | None = None
+        self._disk = ""  # where the disk that the folder was on is mounted
+        self.folders: tuple[str, ...] = ()
+        self.progress = (0, 0)
+        self.look_s = 0.0
+
+    def stop(self) -> None:
+        """From any thread: end what is being read, with `Stopped`, and read nothing more."""
+        self._stopped.set()
+        self._parsers.close()
 
     def close(self) -> None:
-        """End the child process that parses."""
+        """End the thread and the child process that parse, after the last call of anything else."""
+        self.stop()
+        self._lane.shutdown(cancel_futures=True)
         self._parsers.close()
+        if self._lock:
+            self._lock.release()
 
     def restored(self) -> Shelf:
         """The shelf as it was saved; an empty one if it was not, or for other settings, or is damaged."""
         if self._save_to is None or self._inline:
             return Shelf()
-        try:
-            index = Bm25Index.load(self._save_to)
-            manifest = index.manifest
-            if manifest["made_by"] != self._made_by():
-                return Shelf()
-            self._device = manifest["device"]
-            return Shelf(from_columns(manifest["entries"]), index)
-        except (BrokenFile, KeyError, TypeError, ValueError) as error:
-            if self._save_to.exists():
-                log.info("the saved index is built anew: %s", error)
-            return Shelf()
+        for attempt in (1, 2):  # another process may have put a newer one there meanwhile
+            try:
+                index = Bm25Index.load(self._save_to)
+                manifest = index.manifest
+                if manifest["made_by"] != self._made_by():
+                    return Shelf()
+                entries = from_columns(manifest["entries"])
+                if index.names != [name for name, entry in entries.items() if entry.indexed]:
+                    raise BrokenFile(f"{self._save_to} lists other documents than it holds")
+                self._disk = str(manifest["disk"])
+                return Shelf(entries, index)
+            except (BrokenFile, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+                if self._save_to.exists() and attempt > 1:
+                    log.info("the saved index is built anew: %s", error)
+                    self._forget_saved(self._save_to)
+        return Shelf()
+
+    def _forget_saved(self, place: Path) -> None:
+        # Files are named by what should be in them: a damaged one must not be taken for a whole one when saving.
+        with contextlib.suppress(OSError):
+            if self._is_ours(place):
+                for path in place.glob("*.bin"):
+                    path.unlink()
+
+    def _is_ours(self, place: Path) -> bool:
+        self._lock = self._lock or SaveLock(place / "lock")
+        return self._lock.acquire()
 
     def _save(self, shelf: Shelf) -> None:
         if self._save_to is None or self._inline:
             return
-        manifest = {"made_by": self._made_by(), "device": self._device, "entries": to_columns(shelf.entries.values())}
+        manifest = {"made_by": self._made_by(), "disk": self._disk, "entries": to_columns(shelf.entries.values())}
         try:
             self._save_to.mkdir(parents=True, exist_ok=True)
-            shelf.index.save(self._save_to, manifest)
+            if self._is_ours(self._save_to) and isinstance(shelf.index, Bm25Index):
+                shelf.index.save(self._save_to, manifest)
         except OSError as error:
             log.warning("the index cannot be kept in %s: %s", self._save_to, error)
 
@@ -102,36 +184,50 @@ class Ingest:
         """
         Keep a shelf for the next start, and tidy it up: what was removed is then nowhere any more, on no disk either.
 
-        A disk that is full or closed costs nothing but the time of that start.
+        A disk that is full or closed costs nothing but the time of that start. Of several processes that keep the
+        same index, the first does.
         """
         if shelf.index.has_removed or shelf.index.needs_merge:
             shelf = replace(shelf, index=shelf.index.merged())
         self._save(shelf)
         return shelf
 
-    def updated(self, shelf: Shelf, touched: Collection[Path] | None = None) -> Shelf:
+    def updated(self, shelf: Shelf, touched: Collection[Path] | None = None, *, patience: float | None = None) -> Shelf:
         """
         The shelf as the folder is now; the same object if nothing changed.
 
         Args:
             shelf: the state before.
             touched: the only paths that may have changed; None: any may have.
+            patience: how long to wait for files that need a parser, in seconds. What is not parsed by then goes on
+                being parsed, and a later look at the whole folder finds it; None: wait for all.
+
+        Raises:
+            DocumentsError, OSError: the folder cannot be read, or was taken away meanwhile.
+            Stopped: by `stop`.
         """
         if self._inline:
             return shelf if shelf.entries else self._of_inline()
-        try:
-            check_folder(self._folder)
-            look = (self._look_at(touched, shelf) if touched is not None else None) or self._look(shelf)
-            self._refuse_emptied(shelf, look)
-        except (DocumentsError, OSError) as error:
-            fault = f"{error}{KEPT if shelf.documents else ''}"
-            return shelf if fault == shelf.fault else replace(shelf, fault=fault, change=Change())
-        return self._with(shelf, look)
+        check_folder(self._folder)
+        before = os.stat(self._folder)
+        look = (self._look_at(touched, shelf) if touched is not None else None) or self._look(shelf)
+        disk = _disk_of(self._folder)
+        if self._disk not in ("", disk) and shelf.documents and not (look.kept or look.to_read):
+            # An unmounted disk leaves an empty folder on another one. A folder that somebody emptied is empty.
+            raise DocumentsError(f"{self._folder} is empty and no longer on the disk at {self._disk}. Is it mounted?")
+        updated = self._with(shelf, look, patience)
+        if not os.path.samestat(before, os.stat(self._folder)):
+            raise DocumentsError(f"{self._folder} was replaced while it was read.")
+        self._disk = disk
+        self.folders = look.folders or self.folders
+        return updated
 
     def _look(self, shelf: Shelf) -> _Look:
+        begun = time.monotonic()
         closed: list[Skipped] = []
+        folders: list[str] = []
         look = _Look({}, {})
-        for path in find_files(self._folder, closed=closed):
+        for path in find_files(self._folder, closed=closed, folders=folders):
             name = name_of(path, self._folder)
             stamp, entry = _stamp(path), shelf.entries.get(name)
             if stamp is None:
@@ -141,11 +237,14 @@ class Ingest:
             else:
                 look.to_read[name] = path
         look.kept.update((one.name, Entry(one.name, reason=one.reason)) for one in closed)
-        return look
+        for name in self._parsing.keys() - look.to_read.keys():
+            self._parsing.pop(name)[1].cancel()
+        self.look_s = time.monotonic() - begun
+        return replace(look, folders=tuple(folders))
 
     def _look_at(self, touched: Collection[Path], shelf: Shelf) -> _Look | None:
         # None where a look at single files is not enough.
-        look = _Look(dict(shelf.entries), {})
+        look, known = _Look(dict(shelf.entries), {}), set(self.folders)
         for path in touched:
             try:
                 name = name_of(path, self._folder)
@@ -157,51 +256,123 @@ class Ingest:
                 return None
             stamp, entry = _stamp(path), look.kept.get(name)
             if entry is None and stamp is None:
-                return None  # a folder that is gone, perhaps
+                if str(path) in known:
+                    return None
+                continue  # come and gone
             if entry is None or entry.stamp != stamp:
                 look.kept.pop(name, None)
                 if stamp is not None:
                     look.to_read[name] = path
         return look
 
-    def _refuse_emptied(self, shelf: Shelf, look: _Look) -> None:
-        # An unmounted disk leaves an empty folder on another one. A folder that somebody emptied is empty.
-        device = os.stat(self._folder).st_dev
-        if self._device is not None and device != self._device and shelf.documents and not (look.kept or look.to_read):
-            raise DocumentsError(f"{self._folder} is empty and on another disk than before. Is its disk mounted?")
-        self._device = device
-
-    def _with(self, shelf: Shelf, look: _Look) -> Shelf:
+    def _with(self, shelf: Shelf, look: _Look, patience: float | None) -> Shelf:
         old = shelf.entries
         if not look.to_read and look.kept == old and not shelf.fault:
             return shelf
-        read = {name: self._read(path, name) for name, path in look.to_read.items()}
-        entries = look.kept | {name: one.entry for name, one in read.items()}
-        entries = {name: entries[name] for name in sorted(entries)}
-        gone = old.keys() - entries.keys()
-        stale = {old[name].digest for name in (*read, *gone) if name in old}
-        _choose_originals(entries, stale | {one.entry.digest for one in read.values()})
-        replaced: dict[str, tuple[Chunk, ...]] = {}
+        entries = dict(look.kept)
+        growing = _Growing(shelf.index, merged_at=len(shelf.index))
+        first_of: dict[str, str] = {}  # the first name of each text
         for name, entry in entries.items():
-            before = old.get(name)
-            if not entry.digest or entry.copy_of or (before and before.indexed and before.digest == entry.digest):
-                continue
-            one = read.get(name) or self._read(self._folder / name, name)  # a copy whose original is gone
-            entries[name] = one.entry
-            replaced[name] = one.chunks
-        removed = [name for name in shelf.index.names if name not in entries or not entries[name].indexed]
-        index = shelf.index.updated(replaced, removed) if replaced or removed else shelf.index
-        fault = None if index.names else self._nothing(entries)
-        return Shelf(entries, index, fault, Change.between(old, entries))
+            if entry.digest:
+                first_of[entry.digest] = min(name, first_of.get(entry.digest, name))
+        added: dict[str, str] = {}  # digests of what was given to the index, by name
 
-    def _read(self, path: Path, name: str) -> _Read:
-        stamp = _stamp(path) or Stamp(0, 0, 0)
-        entry = Entry(name, stamp.size, stamp.mtime_ns, stamp.ctime_ns)
+        def take(one: _Read) -> None:
+            name, digest = one.entry.name, one.entry.digest
+            entries[name] = one.entry
+            before = old.get(name)
+            if one.chunks and first_of.setdefault(digest, name) >= name:
+                first_of[digest] = name
+                if before is None or not before.indexed or before.digest != digest:
+                    growing.add(name, one.chunks)
+                    added[name] = digest
+
+        for one in self._reads(look.to_read, old, patience):
+            take(one)
+        entries = {name: entries[name] for name in sorted(entries)}
+        tried: set[str] = set()
+        while True:
+            _choose_originals(entries)
+            # Copies whose original is gone.
+            orphans = [
+                name
+                for name, entry in entries.items()
+                if entry.indexed and name not in tried and added.get(name) != entry.digest
+                and not ((before := old.get(name)) and before.indexed and before.digest == entry.digest)
+            ]  # fmt: skip
+            if not orphans:
+                break
+            tried.update(orphans)
+            for name in orphans:
+                first_of[entries[name].digest] = name
+                again = self._read(self._folder / name, name)
+                if again is None:
+                    del entries[name]
+                else:
+                    take(again)
+        growing.flush()
+        growing.flush([name for name in growing.index.names if name not in entries or not entries[name].indexed])
+        if growing.is_large and growing.index.needs_merge:
+            growing.index = growing.index.merged()
+        fault = None if growing.index.names else self._nothing(entries)
+        if growing.index is shelf.index and entries == old and fault == shelf.fault:
+            return shelf
+        return Shelf(entries, growing.index, fault, Change.between(old, entries), shelf.meaning)
+
+    def _reads(self, paths: Mapping[str, Path], old: Mapping[str, Entry], patience: float | None) -> Iterator[_Read]:
+        # What can be read here, while another thread waits for the parser; then what was parsed.
+        here: dict[str, Path] = {}
+        parsed: dict[str, Future[_Read | None]] = {}
+        for name, path in sorted(paths.items()):
+            chosen = FORMATS.get(path.suffix.lower())
+            if chosen is not None and chosen.risky:
+                parsed[name] = self._being_parsed(path, name)
+            else:
+                here[name] = path
+        self.progress = (0, len(paths))
         try:
-            document = in_language(read_file(path, name=name, parsers=self._parsers), self._language)
+            for name, path in here.items():
+                yield from filter(None, [self._read(path, name)])
+                self.progress = (self.progress[0] + 1, len(paths))
+            until = None if patience is None else time.monotonic() + patience
+            for name, future in parsed.items():
+                try:
+                    one = future.result(None if until is None else max(0.0, until - time.monotonic()))
+                    del self._parsing[name]
+                except TimeoutError:
+                    one = _Read(old.get(name, Entry(name, reason="is being read")))
+                yield from filter(None, [one])
+                self.progress = (self.progress[0] + 1, len(paths))
+        finally:
+            self.progress = (0, 0)
+
+    def _being_parsed(self, path: Path, name: str) -> Future[_Read | None]:
+        stamp = _stamp(path)
+        before, future = self._parsing.get(name, (None, None))
+        if future is None or before != stamp:
+            if future is not None:
+                future.cancel()
+            future = self._lane.submit(self._read, path, name)
+            self._parsing[name] = (stamp, future)
+        return future
+
+    def _read(self, path: Path, name: str) -> _Read | None:
+        # None: it is gone.
+        if self._stopped.is_set():
+            raise Stopped
+        stamp = _stamp(path)
+        if stamp is None:
+            return None
+        entry = Entry(name, stamp.size, stamp.mtime_ns, stamp.ctime_ns)
+        if 0 <= time.time_ns() - stamp.ctime_ns < _TICK_NS:
+            entry = replace(entry, ctime_ns=0)
+        try:
+            document = in_language(self._read_file(path, name=name, parsers=self._parsers), self._language)
             return self._split(document, entry)
         except DocumentsError as error:
-            return _Read(replace(entry, reason=str(error)))
+            if self._stopped.is_set():
+                raise Stopped from error
+            return _Read(replace(entry, reason=str(error))) if _stamp(path) else None
         except Exception:
             # One file must not cost the others, whatever is wrong with it or with us.
             log.exception("%r could not be read", name)
@@ -211,10 +382,9 @@ class Ingest:
         chunks = tuple(split(document, max_words=self._chunk_words))
         if not chunks:
             return _Read(replace(entry, reason="no text to search"))
-        digest = hashlib.blake2b(f"{document.is_markdown}\n{document.text}".encode("utf-8", "replace"), digest_size=16)
         entry = replace(
             entry,
-            digest=digest.hexdigest(),
+            digest=_digest(chunks),
             chunks=len(chunks),
             title=title_of(document, (chunk.heading for chunk in chunks)),
             language=document.language,
@@ -237,7 +407,24 @@ class Ingest:
         return f"No readable documents in {self._folder}.{why} Add some, or set RAG_DOCS_DIR to another folder."
 
     def _made_by(self) -> list[str | int]:
-        return [_VERSION, str(self._folder.resolve()), self._chunk_words, self._language or ""]
+        return [_VERSION, os.path.realpath(self._folder), self._chunk_words, self._language or ""]
+
+
+def _digest(chunks: Sequence[Chunk]) -> str:
+    # The same for the same text, whatever the file's format and name.
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        told = (chunk.heading, chunk.text, chunk.start, chunk.end, chunk.page, chunk.opening, chunk.language)
+        digest.update(repr(told).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _disk_of(folder: Path) -> str:
+    # Where its disk is mounted: unlike a disk's number, the same after a restart.
+    path = os.path.realpath(folder)
+    while not os.path.ismount(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
 
 
 def _stamp(path: Path) -> Stamp | None:
@@ -251,14 +438,12 @@ def _stamp(path: Path) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _choose_originals(entries: dict[str, Entry], digests: Collection[str]) -> None:
+def _choose_originals(entries: dict[str, Entry]) -> None:
     # Of the documents with the same text, the first by name is indexed and stands for the others.
-    same: dict[str, list[str]] = defaultdict(list)
+    first_of: dict[str, str] = {}
     for name, entry in entries.items():
-        if entry.digest in digests and not entry.reason:
-            same[entry.digest].append(name)
-    for digest, names in same.items():
-        if digest:
-            entries[names[0]] = replace(entries[names[0]], copy_of="")
-            for name in names[1:]:
-                entries[name] = replace(entries[name], copy_of=names[0])
+        if entry.digest and not entry.reason:
+            first = first_of.setdefault(entry.digest, name)
+            original = "" if first == name else first
+            if entry.copy_of != original:
+                entries[name] = replace(entry, copy_of=original)

@@ -52,7 +52,7 @@ _LETTER = regex.compile(r"\p{L}")
 _CODE = regex.compile(r"(?s)```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|<!--.*?(?:-->|\Z)")
 # Below this many letters a guess is mostly wrong.
 _ENOUGH_LETTERS = 60
-_LOOKED_AT = 6_000
+_LOOKED_AT = 2_000
 _local = threading.local()
 
 DEFAULT = "en"

@@ -5,27 +5,58 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from watchfiles import awatch
 
-from rag.bm25 import Hit
+from rag.bm25 import Bm25Index, Hit
 from rag.catalogue import Change
-from rag.documents import Document
-from rag.ingest import Ingest
+from rag.documents import Document, read_file
+from rag.encoder import Encoder
+from rag.errors import RagError
+from rag.index import Index
+from rag.ingest import Ingest, Stopped
+from rag.meanings import MOST_CHUNKS, Meanings
+from rag.qdrant import Followed
 from rag.shelf import Shelf
 
 log = logging.getLogger(__name__)
+# It tells of each change, also of those in a log file among the documents.
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 # More changes than this at once are quicker found by one look at the whole folder.
 _STORM = 500
-# Events may get lost (a network disk, a full queue), so there is a look at the whole folder now and then, in seconds.
-_LOOK_EVERY_S = 20.0
+# Events may get lost (a network disk, a full queue), so there is a look at the whole folder now and then: as often
+# as this, in seconds, or where a look takes long, as often as costs this share of the time.
+_LOOK_EVERY_S, _LOOKING = 4.0, 0.01
 # Events come a few milliseconds apart when a file is copied; they are taken together.
 _STEP_MS, _TOGETHER_MS = 50, 400
-# How long nothing must change before the index is tidied up and kept for the next start.
-_QUIET_S = 2.0
+# How often to see whether the folder is still the one that is watched.
+_TICK_MS = 500
+# How long a look while we follow waits for files that need a parser, in seconds.
+_PATIENCE_S = 1.0
+# How long nothing must change before listeners are told; and how long they wait at most, in seconds.
+_CALM_S, _LATEST_S = 0.8, 10.0
+# How long nothing must change before the index is tidied up and kept for the next start, in seconds, and as many
+# times as long as it took last.
+_QUIET_S, _REST = 2.0, 5
+# How often a server is asked whether its documents changed, in seconds.
+_ASK_EVERY_S = 10.0
+# How many meanings are learnt before looking up, and how long to wait while somebody needs an answer, in seconds.
+_LESSON, _PAUSE_S = 4, 0.2
+# Of how many sets of uploads the shelf is remembered.
+_CONVERSATIONS = 16
+KEPT = " Answers still come from what was read before."
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Library:
@@ -38,10 +69,14 @@ class Library:
         chunk_words: the size of a chunk, in words.
         language: of all documents, an ISO 639-1 code; None: told by each one's text.
         save_to: a folder that keeps the index for the next start; None: it is not kept.
+        read: reads one file, as `read_file` does.
+        by_meaning: whether to search by meaning too, where the extra for it is installed.
 
     Attributes:
         shelf: the current state. Whoever needs one state for longer keeps it; it never changes.
-        listeners: called with each change of documents.
+        listeners: called with what has changed since they were called last, once it has been calm for a moment;
+            the first reading is no change.
+        busy: asked whether the processor is needed for something more urgent than learning meanings.
     """
 
     def __init__(
@@ -49,25 +84,48 @@ class Library:
         folder: Path,
         *,
         inline: Sequence[str] = (),
-        chunk_words: int = 160,
+        chunk_words: int = 150,
         language: str | None = None,
         save_to: Path | None = None,
+        read: Callable[..., Document] = read_file,
+        by_meaning: bool = False,
+        followed: Followed | None = None,
     ) -> None:
         self._folder = folder
-        self._watched = not inline
+        self._root = Path(os.path.abspath(folder))
+        self._watched = not inline and followed is None
+        self._asked = followed is not None
         self._chunk_words = chunk_words
-        place = (
-            save_to / hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest() if save_to else None
+        self._language = language
+        home = hashlib.blake2b(os.path.realpath(folder).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        place = save_to / home if save_to else None
+        self._ingest: Ingest | Followed = followed or Ingest(
+            folder, inline=inline, chunk_words=chunk_words, language=language, save_to=place, read=read
         )
-        self._ingest = Ingest(folder, inline=inline, chunk_words=chunk_words, language=language, save_to=place)
+        self._by_meaning = by_meaning
+        self._meanings: Meanings | None = None
+        self._place = place
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="library")  # the one thread that calls the ingest
         self._lock = asyncio.Lock()
         self._restored = False
+        self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._unsaved = asyncio.Event()
+        self._told: Shelf | None = None  # what listeners know of
+        self._telling: asyncio.TimerHandle | None = None
+        self._untold_since = 0.0
+        self._with_uploads: tuple[Shelf, dict[tuple[Document, ...], Shelf]] = (Shelf(), {})
         self.shelf = Shelf(fault="The documents are not read yet.")
         self.listeners: list[Callable[[Change], None]] = []
+        self.busy: Callable[[], bool] = lambda: False
 
-    async def refresh(self, touched: Collection[Path] | None = None) -> bool:
+    @property
+    def progress(self) -> str:
+        """How far a longer reading is, in words for the page; empty while there is none."""
+        done, total = self._ingest.progress
+        return f"Reading the documents: {done:,} of {total:,}" if done < total and total > 1 else ""
+
+    async def refresh(self, touched: Collection[Path] | None = None, *, patience: float | None = None) -> bool:
         """
         Read again what has changed; says whether anything did.
 
@@ -76,40 +134,90 @@ class Library:
 
         Args:
             touched: the only paths that may have changed; None: any may have.
+            patience: how long to wait for files that need a parser, in seconds; a later look finds the others.
+                None: wait for all.
         """
         async with self._lock:
+            if self._closed:
+                return False
             before = self.shelf
             if not self._restored:
-                before = await asyncio.to_thread(self._ingest.restored)
-                self._restored = True
-            shelf = await asyncio.to_thread(self._ingest.updated, before, touched)
-            if shelf is self.shelf:
+                before = await self._in_thread(self._ingest.restored)
+            try:
+                shelf = await self._in_thread(self._ingest.updated, before, touched, patience=patience)
+            except Stopped:
                 return False
-            first = self.shelf.fault is not None and not self.shelf.entries
-            self.shelf = shelf
-            if shelf is not before:
-                self._unsaved.set()
-            if shelf.change and not first:
-                for tell in list(self.listeners):
-                    tell(shelf.change)
-            return True
+            except (RagError, OSError) as error:
+                fault = f"{error}{KEPT if before.documents else ''}"
+                shelf = before if fault == before.fault else replace(before, fault=fault, change=Change())
+            else:
+                if shelf is not before and shelf.entries is not before.entries:
+                    self._unsaved.set()
+                self._tell_of(shelf)
+            self._restored = True
+            old, self.shelf = self.shelf, shelf
+            if shelf is old:
+                return False
+            return bool(shelf.change) or (shelf.fault, shelf.skipped) != (old.fault, old.skipped)
 
     def start(self) -> None:
         """Follow the folder from now on, and keep the index when nothing changes for a while."""
-        if not self._tasks:
+        if not self._tasks and not self._closed:
             self._tasks.append(asyncio.create_task(self._keep()))
             if self._watched:
                 self._tasks.append(asyncio.create_task(self._follow()))
+            if self._by_meaning:
+                self._tasks.append(asyncio.create_task(self._learn_on()))
+            if self._asked:
+                self._tasks.append(asyncio.create_task(self._ask_now_and_then()))
 
     async def close(self) -> None:
-        """Stop following, keep what is not kept yet, and end the process that parses."""
+        """Stop following and reading, keep what is not kept yet, and end the threads and the process that parses."""
+        if self._closed:
+            return
+        self._closed = True
+        self._ingest.stop()
+        if self._telling:
+            self._telling.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        try:
+            async with self._lock:
+                await self._tidy()
+        finally:
+            await self._in_thread(self._ingest.close)
+            await asyncio.to_thread(self._worker.shutdown)
+
+    async def learn(self) -> None:
+        """
+        Learn what the chunks mean that nobody knows yet, where the extra for it is installed and they are not too many.
+
+        Takes some 50 ms for each; searches go by words alone until all that they look at are known.
+        """
+        if not self._by_meaning:
+            return
+        if self._meanings is None:
+            encoder = await asyncio.to_thread(Encoder.installed)
+            if encoder is None:
+                self._by_meaning = False
+                return
+            self._meanings = await asyncio.to_thread(Meanings, encoder, save_to=self._place)
         async with self._lock:
-            await self._tidy()
-        await asyncio.to_thread(self._ingest.close)
+            if self.shelf.meaning is None:
+                self.shelf = replace(self.shelf, meaning=self._meanings.closeness)
+        index = self.shelf.index
+        if len(index) > MOST_CHUNKS or not isinstance(index, Bm25Index):
+            return
+        chunks = await asyncio.to_thread(list, index.chunks)
+        learnt = 0
+        while not self._closed and (more := await asyncio.to_thread(self._meanings.learn, chunks, most=_LESSON)):
+            learnt += more
+            while self.busy() and not self._closed:  # noqa: ASYNC110 (a callable has no event)
+                await asyncio.sleep(_PAUSE_S)
+        if learnt:
+            await asyncio.to_thread(self._meanings.keep, chunks)
 
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
         """Find the chunks that best answer a question; see `Shelf.search`."""
@@ -124,8 +232,55 @@ class Library:
         return self.shelf.nearest(question, most=most)
 
     def with_uploads(self, uploads: Sequence[Document]) -> Shelf:
-        """The current state and a conversation's own documents."""
-        return self.shelf.with_uploads(uploads, max_words=self._chunk_words)
+        """The current state and a conversation's own documents; asked for again, it is the same object."""
+        of, known = self._with_uploads
+        shelf = self.shelf
+        if of is not shelf:
+            known = {}
+            self._with_uploads = (shelf, known)
+        key = tuple(uploads)
+        if key not in known:
+            while len(known) >= _CONVERSATIONS:
+                known.pop(next(iter(known), ()), None)
+            known[key] = shelf.with_uploads(uploads, max_words=self._chunk_words, language=self._language)
+        return known[key]
+
+    def forget(self, uploads: Sequence[Document]) -> None:
+        """Remember nothing more of a conversation's own documents."""
+        _, known = self._with_uploads
+        gone = set(uploads)
+        for key in [key for key in known if gone & set(key)]:
+            known.pop(key, None)
+
+    async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, lambda: call(*args, **kwargs))
+
+    def _tell_of(self, shelf: Shelf) -> None:
+        # Calls come in quick succession: listeners are told when it is calm, or when it is not calm for too long.
+        if self._told is None:
+            self._told = shelf
+        if not shelf.change or shelf is self.shelf or shelf is self._told:
+            return
+        loop = asyncio.get_running_loop()
+        if self._telling is None:
+            self._untold_since = loop.time()
+        else:
+            self._telling.cancel()
+        self._telling = loop.call_at(min(loop.time() + _CALM_S, self._untold_since + _LATEST_S), self._tell)
+
+    def _tell(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._lock.locked() and loop.time() < self._untold_since + _LATEST_S:  # more is being read
+            self._telling = loop.call_later(_CALM_S, self._tell)
+            return
+        self._telling = None
+        before, self._told = self._told or self.shelf, self.shelf
+        change = Change.between(before.entries, self.shelf.entries)
+        for tell in list(self.listeners) if change else []:
+            try:
+                tell(change)
+            except Exception:
+                log.exception("a listener failed")
 
     async def _follow(self) -> None:
         while True:
@@ -133,51 +288,90 @@ class Library:
                 await self._watch()
             except Exception as error:
                 # Too many folders for the system's watcher, or the folder is gone: looking now and then still works.
-                log.info("the documents are looked at every %g s (%s)", _QUIET_S, error)
+                log.debug("the documents are looked at every %g s (%s)", _QUIET_S, error)
+                await asyncio.sleep(_QUIET_S)
+                await self._look(None)
+
+    async def _learn_on(self) -> None:
+        index: Index | None = None
+        while True:
+            if self.shelf.index is not index:
+                index = self.shelf.index
+                await self.learn()
             await asyncio.sleep(_QUIET_S)
-            await self._refresh_safely(None)
+
+    async def _ask_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_ASK_EVERY_S)
+            await self._look(None)
 
     async def _watch(self) -> None:
-        looked = asyncio.get_running_loop().time()
+        # Until the folders are no longer those that are watched.
+        time = asyncio.get_running_loop().time
+        watched, home = self._ingest.folders, await asyncio.to_thread(_home, self._root)
+        # Linux has a watch for each folder, and the watcher would follow links, out of the folder and anywhere.
+        each = sys.platform == "linux"
+        looked = -_LOOK_EVERY_S
         changes = awatch(
-            self._folder,
+            *(map(self._from_root, watched) if each and watched else [self._root]),
             watch_filter=None,
             debounce=_TOGETHER_MS,
             step=_STEP_MS,
-            rust_timeout=int(_QUIET_S * 1000),
+            rust_timeout=_TICK_MS,
             yield_on_timeout=True,
-            raise_interrupt=False,
-            recursive=True,
+            recursive=not each,
+            ignore_permission_denied=True,
         )
-        async for events in changes:
-            now = asyncio.get_running_loop().time()
-            whole = len(events) > _STORM or now - looked > _LOOK_EVERY_S or self.shelf.fault is not None
-            if whole or not self._folder.is_dir():
-                looked = now
-                await self._refresh_safely(None)
-            elif events:
-                await self._refresh_safely([Path(path) for _, path in events])
-            if not self._folder.is_dir():
-                raise FileNotFoundError(f"{self._folder} is gone")
+        async with aclosing(changes):
+            async for events in changes:
+                pause = max(_LOOK_EVERY_S, self._ingest.look_s / _LOOKING)
+                if len(events) > _STORM or time() - looked > pause or self.shelf.fault is not None:
+                    await self._look(None)
+                    looked = time()
+                elif events:
+                    await self._look([self._below(path) for _, path in events])
+                if self._ingest.folders != watched or await asyncio.to_thread(_home, self._root) != home:
+                    return
 
-    async def _refresh_safely(self, touched: Collection[Path] | None) -> None:
+    def _from_root(self, path: str) -> Path:
+        return self._root / Path(path).relative_to(self._folder)
+
+    def _below(self, path: str) -> Path:
+        # The path of an event as the ingest names it.
+        event = Path(path)
+        return self._folder / event.relative_to(self._root) if event.is_relative_to(self._root) else event
+
+    async def _look(self, touched: Collection[Path] | None) -> None:
         try:
-            await self.refresh(touched)
+            await self.refresh(touched, patience=_PATIENCE_S)
         except Exception:
             log.exception("the documents could not be looked at")  # and will be the next time
 
     async def _keep(self) -> None:
+        took = 0.0
+        time = asyncio.get_running_loop().time
         while True:
             await self._unsaved.wait()
             shelf = None
             while shelf is not self.shelf:  # until nothing changes for a while
                 shelf = self.shelf
-                await asyncio.sleep(_QUIET_S)
+                await asyncio.sleep(max(_QUIET_S, _REST * took))
             async with self._lock:
+                begun = time()
                 if shelf is self.shelf:
                     await self._tidy()
+                took = time() - begun
 
     async def _tidy(self) -> None:
         if self._unsaved.is_set():
             self._unsaved.clear()
-            self.shelf = await asyncio.to_thread(self._ingest.kept, self.shelf)
+            self.shelf = await self._in_thread(self._ingest.kept, self.shelf)
+
+
+def _home(folder: Path) -> tuple[int, int] | None:
+    # Which folder it is, whatever leads there; None while there is none.
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -44,6 +44,8 @@ _MANY_ROWS = 2_000
 # As many are sorted at once.
 _FEW_ROWS = 100
 
+_AT_ONCE = 10_000
+
 _scratch = threading.local()
 
 
@@ -122,7 +124,10 @@ class Segment:
         # One sort of (word, row) makes the postings; equal neighbours are counted.
         keys = tokens.astype(np.int64)
         keys <<= 32
-        keys |= np.repeat(np.arange(n_rows, dtype=np.int64), lengths)
+        for begin in range(0, n_rows, _AT_ONCE):  # np.repeat holds Python's lock, and everybody waits
+            end = min(begin + _AT_ONCE, n_rows)
+            rows = np.arange(begin, end, dtype=np.int64)
+            keys[offsets[begin] : offsets[end]] |= np.repeat(rows, lengths[begin:end])
         keys.sort()
         first = _first_of_each(keys)
         frequencies = np.empty_like(first)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from rag.bm25 import Bm25Index, Hit
+from rag.bm25 import Bm25Index, Hit, Meaning
 from rag.catalogue import Change, Entry
 from rag.chunking import Chunk, split
 from rag.documents import Document, Skipped
+from rag.index import Index
 from rag.languages import language_of
 
 #: How names of a conversation's own documents begin.
@@ -26,12 +27,14 @@ class Shelf:
         index: over the chunks of those that are not left out.
         fault: why there are no documents, or why these are not the newest, in words; None if all is well.
         change: what differs from the state before.
+        meaning: says how near chunks are in meaning to a question; None where only words are compared.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    index: Bm25Index = field(default_factory=Bm25Index)
+    index: Index = field(default_factory=Bm25Index)
     fault: str | None = None
     change: Change = field(default_factory=Change)
+    meaning: Meaning | None = None
 
     @cached_property
     def documents(self) -> list[str]:
@@ -56,9 +59,9 @@ class Shelf:
     def summary(self) -> str:
         """How many files there are and what became of them, for a list's last line."""
         copies = sum(map(len, self.copies.values()))
-        parts = [f"{len(self.documents)} documents in {len(self.index)} chunks"]
+        parts = [f"{_counted(len(self.documents), 'document')} in {_counted(len(self.index), 'chunk')}"]
         parts += [f"{copies} of them with the same text as another"] if copies else []
-        parts += [f"{len(self.skipped)} files left out"] if self.skipped else []
+        parts += [f"{_counted(len(self.skipped), 'file')} left out"] if self.skipped else []
         return ", ".join(parts)
 
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
@@ -67,7 +70,7 @@ class Shelf:
 
         A hit in a document of which there are copies names them all.
         """
-        hits = self.index.ranked(query, k=k)
+        hits = self.index.ranked(query, k=k, meaning=self.meaning)
         return [replace(hit, also=also) if (also := self.copies.get(hit.chunk.document)) else hit for hit in hits]
 
     def weight(self, word: str) -> float:
@@ -76,19 +79,19 @@ class Shelf:
 
     def neighbours(self, chunk: Chunk) -> tuple[str, str]:
         """The texts of the chunks before and after one in its document; empty where there is none."""
-        if chunk.document not in self.entries:
-            return "", ""
-        chunks = self.index.document(chunk.document)
+        chunks = self._chunks_of(chunk.document)
         before = chunks[chunk.number - 1].text + "\n\n" if 0 < chunk.number <= len(chunks) else ""
         after = "\n\n" + chunks[chunk.number + 1].text if chunk.number + 1 < len(chunks) else ""
         return before, after
 
     def says(self, document: str, quote: str) -> bool:
         """Whether a document, or what is now known under its name, still has these words."""
+        return any(quote in chunk.text for chunk in self._chunks_of(document))
+
+    def _chunks_of(self, document: str) -> list[Chunk]:
+        # None for what is gone or left out; those of the original for a copy.
         entry = self.entries.get(document)
-        if entry is None or entry.reason:
-            return False
-        return any(quote in chunk.text for chunk in self.index.document(entry.copy_of or document))
+        return self.index.document(entry.copy_of or document) if entry and not entry.reason else []
 
     def nearest(self, question: str, *, most: int = 3) -> list[str]:
         """
@@ -100,16 +103,29 @@ class Shelf:
         named = [hit.chunk.document for hit in self.index.guessed(question, k=10 * most)]
         return list(dict.fromkeys([*named, *self.documents[:most]]))[:most]
 
-    def with_uploads(self, uploads: Sequence[Document], *, max_words: int) -> Shelf:
-        """This state and a conversation's own documents, whose names begin with `upload/`."""
+    def with_uploads(self, uploads: Sequence[Document], *, max_words: int, language: str | None = None) -> Shelf:
+        """
+        This state and a conversation's own documents, whose names begin with `upload/`.
+
+        Args:
+            uploads: the documents.
+            max_words: the size of a chunk, in words.
+            language: of all of them, an ISO 639-1 code; None: told by each one's text.
+        """
         if not uploads:
             return self
-        chunks = {document.name: split(document, max_words=max_words) for document in uploads}
-        entries = {
-            document.name: Entry(document.name, chunks=len(chunks[document.name]), title=title_of(document, ()))
-            for document in uploads
-        }
-        return Shelf({**self.entries, **entries}, self.index.updated(chunks), self.fault, self.change)
+        entries: dict[str, Entry] = {}
+        chunks: dict[str, Sequence[Chunk]] = {}
+        for upload in uploads:
+            document = in_language(upload, language)
+            found = split(document, max_words=max_words)
+            title = title_of(document, (chunk.heading for chunk in found))
+            reason = "" if found else "no text to search"
+            entries[document.name] = Entry(
+                document.name, chunks=len(found), title=title, language=document.language, reason=reason
+            )
+            chunks[document.name] = found
+        return replace(self, entries={**self.entries, **entries}, index=self.index.updated(chunks))
 
 
 def in_language(document: Document, language: str | None) -> Document:
@@ -120,3 +136,7 @@ def in_language(document: Document, language: str | None) -> Document:
 def title_of(document: Document, headings: Iterable[Sequence[str]]) -> str:
     """What a document is called: as it says itself, or by the first of its headings."""
     return document.title or next((path[0] for path in headings if path), "")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -19,7 +19,7 @@ class Waitlist:
     """
 
     def __init__(self, slots: int, *, limit: int) -> None:
-        self._free = slots
+        self._slots = self._free = slots
         self._limit = limit
         self._line: deque[_Ticket] = deque()
 
@@ -54,6 +54,11 @@ class Waitlist:
                 self._line.remove(ticket)
                 self._tell()
             raise
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody has a slot."""
+        return self._free < self._slots
 
     def leave(self) -> None:
         """Give the slot to the next in line."""

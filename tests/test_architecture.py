@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
-    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.timings"},
+    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.savelock", "rag.timings"},
     {"rag.text"},
     {"rag.readers.base", "rag.readers.encodings"},
     {"rag.readers.files", "rag.readers.markdown", "rag.readers.plain", "rag.readers.zipped"},
@@ -25,12 +25,18 @@ LAYERS: list[set[str]] = [
     {"rag.blocks"},
     {"rag.chunking"},
     {"rag.passages", "rag.segment"},
-    {"rag.grams", "rag.part"},
+    {"rag.grams", "rag.part", "rag.encoder"},
     {"rag.ranking"},
-    {"rag.bm25"},
+    {"rag.bm25", "rag.meanings"},
+    {"rag.index"},
     {"rag.catalogue", "rag.evidence"},
     {"rag.shelf"},
-    {"rag.ingest"},
+    {"rag.ingest", "rag.uploads"},
+    {"rag.qdrant.server", "rag.qdrant.points"},
+    {"rag.qdrant.collection"},
+    {"rag.qdrant.index"},
+    {"rag.qdrant.load", "rag.qdrant.follow"},
+    {"rag.qdrant"},
     {"rag.library"},
     {"rag.prompts", "rag.confidence"},
     {"rag.followup"},
@@ -43,10 +49,10 @@ LAYERS: list[set[str]] = [
     {"rag.workbench", "rag.workbench.questions"},
     {"rag.check", "rag.workbench.evaluate"},
     {"rag.__main__"},
-    {"ui.streaming", "ui.hardening", "ui"},
+    {"ui.streaming", "ui.hardening", "ui.report", "ui"},
     {"ui.choices", "ui.reply"},
     {"ui.session"},
-    {"ui.mending"},
+    {"ui.live", "ui.mending", "ui.uploading"},
     {"app"},
 ]
 
