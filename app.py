@@ -18,11 +18,14 @@ from rag.errors import SettingsError
 from rag.prompts import Turn
 from rag.settings import load_settings
 from rag.timings import Stopwatch
-from ui.choices import mode_of_profile, panel, profiles, read_panel
+from ui.choices import command, mode_of_profile, panel, profiles, read_panel
 from ui.hardening import harden
-from ui.mending import mend_chainlit
-from ui.reply import Reply
-from ui.session import close_later, desk, do_meanwhile, end_tasks, own_task
+from ui.live import Live
+from ui.mending import forget_files, mend_chainlit
+from ui.reply import Reply, in_words
+from ui.report import asked_for, report, unread
+from ui.session import Desk, close, do_meanwhile, end_tasks, own_task
+from ui.uploading import Intake
 
 # A line for each request to the model would bury what matters.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -58,14 +61,22 @@ assistant = _build_or_exit()
 if server.app.middleware_stack is None:  # not again when `chainlit run --watch` loads this file again
     _exit_if_taken(config.run.host, config.run.port)
     harden()
-    mend_chainlit()
-_starting: list[asyncio.Task[None]] = []
+    mend_chainlit(forget=assistant.library.forget)
+    forget_files()
+live = Live(assistant.library)
+intake = Intake(assistant.library)
 
 
 @cl.on_app_startup
 async def start() -> None:
     """Begin to load documents and model; the page opens meanwhile."""
-    _starting.append(asyncio.create_task(assistant.start()))
+    do_meanwhile(_follow())
+    do_meanwhile(live.tell())
+
+
+async def _follow() -> None:
+    await assistant.start()
+    assistant.library.start()
 
 
 @cl.on_app_shutdown
@@ -88,23 +99,21 @@ async def open_chat() -> None:
     cl.user_session.set("mode", mode)
     cl.user_session.set("knobs", assistant.knobs)
     await panel(assistant.knobs, mode).send()
+    await cl.context.emitter.set_commands([command()])
     do_meanwhile(_tell_faults())
 
 
 async def _tell_faults() -> None:
+    early = not assistant.started
+    if early:
+        reading = assistant.library.progress or "Still starting"
+        await cl.context.emitter.send_toast(f"{reading}. A question waits until it is done.")
     await assistant.start()
     await assistant.look_again()
-    for notice in [*assistant.faults, *_left_out()]:
+    if early and not assistant.faults:
+        await cl.context.emitter.send_toast(f"Ready: {assistant.library.shelf.summary}.", type="success")
+    for notice in [*assistant.faults, *unread(assistant.library.shelf)]:
         await cl.context.emitter.send_toast(notice, type="warning")
-
-
-def _left_out() -> list[str]:
-    files = assistant.library.shelf.skipped
-    if not files:
-        return []
-    names = "; ".join(f"{file.name!r}: {file.reason}" for file in files[:3])
-    more = f"; and {len(files) - 3} more" if len(files) > 3 else ""
-    return [f"Left out of the documents: {names}{more}. `python -m rag check` lists all."]
 
 
 @cl.on_settings_update
@@ -117,9 +126,17 @@ async def change_settings(values: dict[str, Any]) -> None:
 
 @cl.on_message
 async def answer(message: cl.Message) -> None:
-    """Answer a question, also an edited one."""
-    own_task()
-    await _answer(message.content, message.id)
+    """Take in the files of a message, and answer its question, also an edited one."""
+    mine = own_task()
+    find = asked_for(message.content, message.command)
+    asked = message.content.strip() or not message.elements
+    async with in_words():
+        if message.elements:
+            await intake.take(message, mine)
+        if find is not None:
+            await _report(find, message.id, mine)
+    if asked and find is None:
+        await _answer(message.content, message.id, mine)
 
 
 @cl.action_callback("ask_again")
@@ -127,10 +144,10 @@ async def answer_again(action: cl.Action) -> None:
     """Answer the same question once more."""
     question = str(action.payload.get("question", ""))
     message = await cl.Message(question, type="user_message", author="User").send()
-    own_task()
+    mine = own_task()
     await cl.context.emitter.task_start()
     try:
-        await _answer(question, message.id)
+        await _answer(question, message.id, mine)
     finally:
         await cl.context.emitter.task_end()
 
@@ -138,21 +155,34 @@ async def answer_again(action: cl.Action) -> None:
 @cl.on_chat_end
 async def close_chat() -> None:
     """The page is gone: stop its answer after some grace."""
-    close_later(assistant.settings.grace_s)
+    await close(assistant.settings.grace_s)
 
 
-async def _answer(question: str, message_id: str) -> None:
-    mine = desk()
+async def _answer(question: str, message_id: str, mine: Desk) -> None:
     large = assistant.models.llm if assistant.models else None
     watch = Stopwatch()
-    mine.reply = Reply(watch, large_label=large.label if large else "the large model")
+    uploads = tuple(mine.uploads)
+    reply = Reply(watch, large_label=large.label if large else "the large model", own=[one.name for one in uploads])
+    mine.replies.append(reply)
+    changes = live.changes
     events = assistant.ask(
         question,
         watch=watch,
         history=mine.conversation.before(message_id),
+        uploads=uploads,
         mode=cl.user_session.get("mode"),
         knobs=cl.user_session.get("knobs"),
     )
-    answered = await mine.reply.draw(events, question=question)
+    answered = await reply.draw(events, question=question)
     if answered and answered.status == "complete" and answered.plain:
         mine.conversation.add(message_id, Turn(question, answered.plain))
+    if live.changes != changes:
+        await live.look_at(reply)
+
+
+async def _report(find: str, message_id: str, mine: Desk) -> None:
+    mine.conversation.before(message_id)  # if it was a question before it was edited
+    shelf = await asyncio.to_thread(assistant.library.with_uploads, mine.uploads)
+    made = await asyncio.to_thread(report, shelf, find=find, own={one.name for one in mine.uploads})
+    mine.notes.append(cl.Message(made.text, elements=[cl.CustomElement(name="DocsReport", props=made.props)]))
+    await mine.notes[-1].send()

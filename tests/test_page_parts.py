@@ -34,8 +34,8 @@ DOUBTFUL = Script("Monks in Lyon hold it.", logprob=-3.0)
 Make = Callable[..., Assistant]
 
 
-@pytest.fixture
-async def packets() -> Any:
+@pytest.fixture(name="packets")
+async def recorded_packets() -> Any:
     """What is emitted to the browser, as (event, data), oldest first."""
     emit = AsyncMock()
     session = WebsocketSession(
@@ -330,6 +330,6 @@ async def test_a_message_no_longer_sleeps_in_the_event_loop(
     monkeypatch.setattr("time.sleep", slept.append)
     Message(content="")
     assert slept == [0.001]
-    mend_chainlit()
+    mend_chainlit(forget=lambda uploads: None)
     Message(content="")
     assert slept == [0.001]

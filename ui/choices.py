@@ -7,9 +7,11 @@ from typing import Any, cast, get_args
 
 import chainlit as cl
 from chainlit.input_widget import Select, Slider
+from chainlit.types import CommandDict
 
 from rag.assistant import Assistant, Knobs
 from rag.settings import Mode
+from ui.report import COMMAND
 
 MODES: dict[Mode, tuple[str, str]] = {
     "hybrid": ("Hybrid", "{slm} drafts every answer. A short or doubtful draft goes to {llm}."),
@@ -69,6 +71,18 @@ def starters(assistant: Assistant) -> list[cl.Starter]:
 
 def _title(document: str) -> str:
     return document.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace("_", " ").replace("-", " ")
+
+
+def command() -> CommandDict:
+    """The one command, for the list that opens at a `/`."""
+    return CommandDict(
+        id=COMMAND,
+        description="Every file of the documents, and what became of it",
+        icon="files",
+        button=False,
+        persistent=False,
+        selected=False,
+    )
 
 
 def mode_of_profile(name: str | None) -> Mode | None:

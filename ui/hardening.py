@@ -9,7 +9,8 @@ from typing import Any
 
 import chainlit.server as server
 from chainlit.config import config
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # 'unsafe-eval' is what Chainlit's custom elements need; 'unsafe-inline' its page.
@@ -34,6 +35,12 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+# What somebody sent must not run as a page of ours.
+_HEADERS_OF_FILES = _HEADERS | {"Content-Security-Policy": "sandbox", "Content-Disposition": "attachment"}
+_FILES = "/project/file/"
+
+# Around a file there are its name and some lines of multipart.
+_WRAPPING = 100_000
 
 # <link> tags that load from, or announce, another host; and the preview picture that link unfurlers would fetch.
 _REMOTE = re.compile(
@@ -44,6 +51,8 @@ _REMOTE = re.compile(
 def harden() -> None:
     """Attach all of it to Chainlit's own server; once, before it starts."""
     _stay_offline()
+    uploads = config.features.spontaneous_file_upload
+    server.app.add_middleware(BodyLimit, most=(uploads.max_size_mb or 0) * 1024 * 1024 + _WRAPPING)
     server.app.add_middleware(SecurityHeaders)
     _accept_own_origins_only()
     _refuse_invalid_sessions()
@@ -57,15 +66,41 @@ class SecurityHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and add the headers to its response."""
+        added = _HEADERS_OF_FILES if _FILES in scope.get("path", "") else _HEADERS
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in added.items():
                     headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class BodyLimit:
+    """
+    Refuses a request with a larger body than any file may have, before a byte of it is read.
+
+    Args:
+        app: what takes the others.
+        most: the largest body, in bytes.
+    """
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with what is wrong."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers:
+            await JSONResponse({"detail": "the length of the request is missing"}, 411)(scope, receive, send)
+        elif not length.isdecimal() or int(length) > self._most:
+            await JSONResponse({"detail": f"larger than {self._most // 1024**2} MB"}, 413)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def without_remote_links(page: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Literal
 
 import chainlit as cl
 
@@ -21,6 +21,10 @@ from ui.streaming import TokenStream
 log = logging.getLogger(__name__)
 
 _AROUND_CHARS = 700
+_OUR_FAULT = "Something went wrong on our side."
+
+#: What became of a quotation since it was cited; None if its document still has it.
+Since = Literal["changed", "removed"] | None
 
 
 class Reply:
@@ -30,16 +34,19 @@ class Reply:
     Args:
         watch: takes the times of the answer, also of one that does not end.
         large_label: the name of the large model, to say who is being asked.
+        own: the names of the conversation's own documents.
     """
 
-    def __init__(self, watch: Stopwatch, *, large_label: str = "the large model") -> None:
+    def __init__(self, watch: Stopwatch, *, large_label: str = "the large model", own: Collection[str] = ()) -> None:
         self._shelf = Shelf()
+        self._own = frozenset(own)
         self._watch = watch
         self._escalated = False
         self._large_label = large_label
         self._message = cl.Message(content="")
         self._stream = TokenStream(self._message)
         self._card: cl.CustomElement | None = None
+        self._sources: cl.CustomElement | None = None
         self._draft_model = ""
         self._shown = ""
         self._whole = False
@@ -72,22 +79,44 @@ class Reply:
         except Exception:
             log.exception("error %s", code := new_error_id())
             await self._mark(
-                "Something went wrong on our side. Your question is still here; please ask it again. The log of "
-                f"the chat has the details.\n\nError id: `{code}`",
+                f"{_OUR_FAULT} Your question is still here; please ask it again. The log of the chat has the details."
+                f"\n\nError id: `{code}`",
                 question,
             )
         return None
 
     async def resend(self) -> None:
         """Send again what is on the page by now; packets sent while the connection was lost are gone."""
-        message = self._message
-        if not message.created_at and not message.streaming:
+        if self._message.created_at or self._message.streaming:
+            await resend(self._message, self._elements)
+
+    @property
+    def cited(self) -> list[tuple[str, str]]:
+        """The documents of the folder that it cites, each with the words that it quotes."""
+        sources = self._sources.props["sources"] if self._sources else []
+        return [(source["document"], source["quote"]) for source in sources if not source["own"]]
+
+    async def mark(self, since: Mapping[tuple[str, str], Since]) -> None:
+        """Mark the sources that no longer hold, and take the mark from those that do again; the others stay."""
+        if not self._sources:
             return
-        await cl.context.emitter.send_step(message.to_dict())
-        for element in self._elements:
-            await element.send(for_id=message.id)
-        for action in message.actions:
-            await action.send(for_id=message.id)
+        metadata = self._message.metadata or {}
+        sources = [self._marked(source, since) for source in metadata["sources"]]
+        if sources != metadata["sources"]:
+            self._message.metadata = metadata | {"sources": sources}
+            await self._message.update()
+
+    async def resend_marks(self) -> None:
+        """Send the marks on the sources again."""
+        if self._sources:
+            await cl.context.emitter.update_step(self._message.to_dict())
+
+    def _marked(self, source: dict[str, Any], since: Mapping[tuple[str, str], Since]) -> dict[str, Any]:
+        place = (source["document"], source["quote"])
+        if place not in since or source["document"] in self._own:
+            return source
+        kept = {name: value for name, value in source.items() if name != "since"}
+        return kept | {"since": since[place]} if since[place] else kept
 
     async def _draw(self, event: Event) -> None:
         match event:
@@ -119,10 +148,15 @@ class Reply:
         if kind:
             large = answer.llm or self._large_label
             await self._send_card(kind, answer.reason or "", answer.draft, answer.slm, large)
-        if answer.citations or answer.unsupported:
+        searched = message.metadata["searched"]
+        if answer.citations or answer.unsupported or searched:
             described = zip(message.metadata["sources"], answer.citations, strict=True)
-            sources = [source | self._surroundings(citation) for source, citation in described]
-            await self._send_element("Sources", {"sources": sources, "unsupported": answer.unsupported})
+            sources = await asyncio.to_thread(
+                lambda: [source | self._surroundings(citation) for source, citation in described]
+            )
+            shown = {"answer": message.id, "sources": sources, "unsupported": answer.unsupported, "searched": searched}
+            self._sources = await self._send_element("Sources", shown)
+        self._shelf = Shelf()  # the state that it cites need not be kept as long as the page
         models = {"slm": answer.slm or None, "llm": answer.llm or None}
         await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
 
@@ -177,7 +211,7 @@ class Reply:
         await element.send(for_id=self._message.id)
         return element
 
-    def _surroundings(self, citation: Citation) -> dict[str, str]:
+    def _surroundings(self, citation: Citation) -> dict[str, Any]:
         evidence = citation.evidence
         chunk = evidence.chunk
         before, after = self._shelf.neighbours(chunk)
@@ -185,12 +219,32 @@ class Reply:
         return {
             "before": _before(before + chunk.text[:start], len(before) + start),
             "after": _after(chunk.text[end:] + after, 0),
+            "own": chunk.document in self._own,
         }
 
 
 def ask_again(question: str) -> cl.Action:
     """A button that asks the same question once more."""
     return cl.Action(name="ask_again", payload={"question": question}, label="Ask again", icon="rotate-cw")
+
+
+@asynccontextmanager
+async def in_words() -> AsyncIterator[None]:
+    """Whatever else goes wrong is a sentence with an id on the page, and a traceback in the log."""
+    try:
+        yield
+    except Exception:
+        log.exception("error %s", code := new_error_id())
+        await cl.Message(f"{_OUR_FAULT} The log of the chat has the details.\n\nError id: `{code}`").send()
+
+
+async def resend(message: cl.Message, elements: Sequence[cl.Element]) -> None:
+    """Send a message again, with its elements and buttons."""
+    await cl.context.emitter.send_step(message.to_dict())
+    for element in elements:
+        await element.send(for_id=message.id)
+    for action in message.actions:
+        await action.send(for_id=message.id)
 
 
 def new_error_id() -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 import chainlit as cl
-from chainlit.session import WebsocketSession
+from chainlit.session import WebsocketSession, ws_sessions_id
+from chainlit.user_session import user_sessions
 
+from rag.documents import Document
 from rag.prompts import Turn
-from ui.reply import Reply
+from ui.reply import Reply, resend
+
+# Of so many answers the sources are watched.
+_WATCHED = 20
+# How long the end of a conversation waits for its answer to end, in seconds.
+_END_S = 5.0
 
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -45,12 +53,16 @@ class Desk:
     Attributes:
         conversation: its turns.
         task: the handler that writes the current answer; Chainlit forgets it after an edit or a reconnection.
-        reply: the last answer on the page, whole or growing.
+        replies: the last answers on the page, oldest first; the newest may still be growing.
+        uploads: the conversation's own documents.
+        notes: the messages besides answers that were sent since the last question.
     """
 
     conversation: Conversation = field(default_factory=Conversation)
     task: asyncio.Task[Any] | None = None
-    reply: Reply | None = None
+    replies: deque[Reply] = field(default_factory=lambda: deque(maxlen=_WATCHED))
+    uploads: list[Document] = field(default_factory=list)
+    notes: list[cl.Message] = field(default_factory=list)
 
     @property
     def busy(self) -> bool:
@@ -61,6 +73,16 @@ class Desk:
         """End the answer that is being written."""
         if self.task is not None:
             self.task.cancel()
+
+    async def resend(self) -> None:
+        """Send again what may have been lost with the connection."""
+        for note in self.notes:
+            await resend(note, note.elements)
+        for reply in self.replies:
+            if reply is self.replies[-1]:
+                await reply.resend()
+            else:
+                await reply.resend_marks()
 
 
 def desk() -> Desk:
@@ -73,31 +95,47 @@ def desk() -> Desk:
     return new
 
 
-def own_task() -> None:
-    """Make the running handler the one that Stop ends. One answer a session: an older one is ended first."""
+def all_desks() -> list[tuple[WebsocketSession, Desk]]:
+    """The sessions that are there, also those whose page is away for a while, with their desks."""
+    return [
+        (session, user_sessions.get(session.id, {}).get("desk") or Desk()) for session in list(ws_sessions_id.values())
+    ]
+
+
+def own_task() -> Desk:
+    """
+    Make the running handler the one that Stop ends, and take a place at the desk.
+
+    One answer a session: an older one is ended first.
+    """
     mine = desk()
     mine.stop()
     mine.task = asyncio.current_task()
+    mine.notes.clear()
+    return mine
 
 
-def close_later(seconds: float) -> None:
+async def close(seconds: float) -> None:
     """
     The page is gone: end its answer after some grace, unless it comes back.
 
-    'New chat' ends it at once.
+    'New chat' ends it now, so that nothing is written for a conversation that is forgotten.
     """
     session, mine = cl.context.session, desk()
-    if not isinstance(session, WebsocketSession) or not mine.busy:
+    if not isinstance(session, WebsocketSession) or mine.task is None or not mine.busy:
+        return
+    if session.to_clear:
+        mine.stop()
+        await asyncio.wait([mine.task], timeout=_END_S)
         return
     socket_id = session.socket_id
 
-    async def close() -> None:
-        if not session.to_clear:
-            await asyncio.sleep(seconds)
+    async def close_later() -> None:
+        await asyncio.sleep(seconds)
         if session.socket_id == socket_id:
             mine.stop()
 
-    _keep(asyncio.create_task(close()))
+    _keep(asyncio.create_task(close_later()))
 
 
 def do_meanwhile(work: Coroutine[Any, Any, None]) -> None:

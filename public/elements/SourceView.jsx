@@ -1,7 +1,7 @@
 // One source beside the chat: the quoted sentence, marked, in its surroundings. Always plain text.
-// props: { id, document, heading, quote, score, before, after }
+// props: { id, document, page, also, heading, quote, score, before, after, own, since: "changed" | "removed" }
 import { useEffect, useRef } from 'react';
-import { FileText } from 'lucide-react';
+import { FileText, History, Paperclip } from 'lucide-react';
 
 // Scrolled to once for each source, although Chainlit may draw this file again.
 const scrolled = (window.groundedScrolled = window.groundedScrolled || new WeakSet());
@@ -25,6 +25,9 @@ export default function SourceView() {
   const quote = useRef(null);
   const source = props;
   const score = Number(source.score);
+  const also = Array.isArray(source.also) ? source.also : [];
+  const Icon = source.own ? Paperclip : FileText;
+  const name = source.own ? String(source.document).split('/').pop() : source.document;
 
   useEffect(() => {
     if (!quote.current || scrolled.has(source)) return undefined;
@@ -39,10 +42,25 @@ export default function SourceView() {
     <article className="gr gr-source">
       <header>
         <div className="gr-source-name">
-          <FileText size={15} aria-hidden="true" />
-          <span>{source.document || 'Document'}</span>
+          <Icon size={15} aria-hidden="true" />
+          <span>
+            <bdi>{name || 'Document'}</bdi>
+            {source.page ? <span className="gr-quiet">, p.&nbsp;{source.page}</span> : null}
+          </span>
         </div>
-        {source.heading ? <div className="gr-source-path">{source.heading}</div> : null}
+        {source.heading ? <div className="gr-source-path" dir="auto">{source.heading}</div> : null}
+        {source.own ? <div className="gr-source-path">Your own file, in this conversation only</div> : null}
+        {also.length ? <div className="gr-source-path">Also in {also.join(', ')}</div> : null}
+        {source.since ? (
+          <p className="gr-source-since" role="note">
+            <History size={15} aria-hidden="true" />
+            <span>
+              {source.since === 'removed'
+                ? 'This document is gone since this answer. This is what it said.'
+                : 'This document has changed since this answer. This is what it said.'}
+            </span>
+          </p>
+        ) : null}
       </header>
       <blockquote className="gr-source-text" dir="auto">
         {source.before || ''}

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.browser
 QUESTION = "Which button must I hold for ten seconds?"
 ANSWERS = '[data-step-type="assistant_message"] .message-content'
 
+WATCH_SOCKETS = """(() => { const Real = WebSocket; window.sockets = [];
+    window.WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this); } };
+})()"""
+LOSE_CONNECTION = "window.sockets.forEach(s => s.close())"
+
 
 def open_chat(page: Page, chat: Chat, *, profile: str | None = None) -> None:
     """Open the page and wait until it can take a question."""
@@ -130,22 +135,17 @@ def test_stop_stops_the_model_and_keeps_what_was_there(
 
 def test_a_lost_connection_loses_nothing(page: Page, start_chat: StartChat, scripted_models: ScriptedModels) -> None:
     """The answer that ended meanwhile is there afterwards; one that still grows can be stopped."""
-    page.add_init_script(
-        """(() => { const Real = WebSocket; window.sockets = [];
-            window.WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this); } };
-        })()"""
-    )
-    lose_connection = "window.sockets.forEach(s => s.close())"
+    page.add_init_script(WATCH_SOCKETS)
     open_chat(page, start_chat(RAG_SLM_URL=scripted_models.url, RAG_GRACE_S="20"))
     ask(page, QUESTION)
     expect(page.locator(ANSWERS)).to_contain_text("Hold", timeout=20_000)
-    page.evaluate(lose_connection)
+    page.evaluate(LOSE_CONNECTION)
     page.locator(".gr-fall-line").wait_for(timeout=20_000)
     expect(page.locator(ANSWERS)).to_contain_text("ten seconds. [1]")
 
     ask(page, f"{QUESTION} Tell me slowly.")
     expect(page.locator(ANSWERS).last).to_contain_text("and on and on", timeout=20_000)
-    page.evaluate(lose_connection)
+    page.evaluate(LOSE_CONNECTION)
     page.wait_for_timeout(2500)
     assert scripted_models.open == 1
     page.click("#stop-button", timeout=20_000)
