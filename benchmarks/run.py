@@ -21,6 +21,8 @@ QUICK = {
     "start": ["--rounds", "1"],
     "ttft": ["--questions", "3"],
     "memory": ["--questions", "6", "--every", "3"],
+    "retrieval": ["--chunks", "5000"],
+    "library": ["--files", "500"],
 }
 
 

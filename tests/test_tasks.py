@@ -42,6 +42,7 @@ class Project:
         self.require("./tiny-1.0-py3-none-any.whl")
         self.write("requirements-model.txt", "# nothing\n")
         self.write("requirements-dev.txt", "# nothing\n")
+        self.write("requirements-scale.txt", "# nothing\n")
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
