@@ -23,13 +23,16 @@ _TRIED = 8
 
 def terms(chunk: Chunk) -> list[str]:
     """
-    The words by which a chunk is found: those of its document's name, its headings and its text.
+    The words by which a chunk is found: its headings' twice, as they say what it is about, and its text's.
+
+    The name of its document stands for a heading where it says something else.
 
     >>> terms(Chunk("It is 8000.", "manual/router.md", 0, ("Ports",)))
-    ['router', 'port', '8000']
+    ['router', 'port', 'port', '8000']
     """
-    above = f"{_stem_of_name(chunk.document)} {' '.join(chunk.heading)} {chunk.opening}"
-    return words(f"{above} {chunk.text}", chunk.language)
+    headings = words(" ".join(chunk.heading), chunk.language)
+    name = [word for word in words(_stem_of_name(chunk.document), chunk.language) if word not in headings]
+    return [*name, *headings, *headings, *words(f"{chunk.opening} {chunk.text}", chunk.language)]
 
 
 @dataclass(frozen=True)
