@@ -176,7 +176,7 @@ class Assistant:
 
     async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
         if not self.started:
-            yield Waiting("model", "Starting: reading the documents and loading the model …")
+            yield Waiting("model", f"Starting: {self.library.progress or 'reading the documents'}, loading the model …")
             await self.start()
             watch.lap("load")
         waited = False
