@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check | eval`."""
+"""The command line: `python -m rag ask | search | check | eval | load`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rag.workbench.evaluate import Evaluation, summed_up
 from rag.workbench.questions import Known, read_questions
 
 # `check --docs` without a folder: the one of the settings.
-_CONFIGURED = Path()
+_CONFIGURED = Path("\0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         named = options.docs not in (None, _CONFIGURED)
-        settings = load_settings(**({"docs_dir": options.docs, "documents": []} if named else {}))
+        # A folder named here is searched here, and leaves nothing behind.
+        elsewhere: dict[str, Any] = {"docs_dir": options.docs, "documents": [], "index": "bm25", "index_dir": None}
+        settings = load_settings(**(elsewhere if named else {}))
         if options.run is _load:  # outside the event loop, so that Ctrl-C ends it at once
             return int(_load(options, settings))
         return int(asyncio.run(options.run(options, settings)))
@@ -103,7 +105,7 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     assistant = build_assistant(settings)
     try:
         await assistant.start()
-        await assistant.library.learn()
+        await assistant.library.learn(most=0)
         for fault in assistant.faults:
             print(fault, file=sys.stderr)
         answer = await (_quietly if options.json else _aloud)(assistant, options.question, options.mode)
@@ -207,7 +209,7 @@ async def _eval(options: argparse.Namespace, settings: Settings) -> int:
     if not known:
         raise QuestionError(f"{options.questions} has no question with an answer. `answers` must not be empty in all.")
     began = time.perf_counter()
-    async with _open_library(settings) as shelf:
+    async with _open_library(settings, learn=None) as shelf:
         index_s = time.perf_counter() - began
         for one in known:
             if one.document and one.document not in shelf.entries:
@@ -263,13 +265,13 @@ def _with_progress(known: Sequence[Known]) -> Iterator[Known]:
 
 
 @asynccontextmanager
-async def _open_library(settings: Settings) -> AsyncIterator[Shelf]:
+async def _open_library(settings: Settings, *, learn: int | None = 0) -> AsyncIterator[Shelf]:
     library = build_library(settings)
     try:
         await library.refresh()
         if library.shelf.fault:
             raise DocumentsError(library.shelf.fault)
-        await library.learn()
+        await library.learn(most=learn)
         yield library.shelf
     finally:
         await library.close()

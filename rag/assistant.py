@@ -16,7 +16,7 @@ from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
 from rag.followup import standalone
-from rag.library import Library
+from rag.library import PATIENCE_S, Library
 from rag.prompts import Turn, build_messages
 from rag.qdrant import Followed
 from rag.router import HybridRouter, Reply, Routed, Task
@@ -101,7 +101,7 @@ class Assistant:
 
     async def look_again(self) -> None:
         """See whether servers that were at fault, and documents that changed, are well by now."""
-        await self.library.refresh()
+        await self.library.refresh(patience=PATIENCE_S)
         if not self._model_faults or self.models is None:
             return
         faults = []
@@ -197,7 +197,7 @@ class Assistant:
         watch: Stopwatch,
     ) -> AsyncGenerator[Event, None]:
         if not self.library.shelf.documents:
-            await self.library.refresh()
+            await self.library.refresh(patience=PATIENCE_S)
         shelf = await asyncio.to_thread(self.library.with_uploads, uploads)  # one state for the whole answer
         if not shelf.documents:
             raise DocumentsError(shelf.fault or "There are no documents.")

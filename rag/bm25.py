@@ -15,10 +15,9 @@ from rag import okapi
 from rag.arrays import BrokenFile, offsets_of, read_folder, write_folder
 from rag.chunking import Chunk
 from rag.grams import grams_of
-from rag.languages import DEFAULT
 from rag.part import Part, rows_at, terms
 from rag.ranking import closeness, second_look
-from rag.text import words
+from rag.text import question_words
 
 __all__ = ["Bm25Index", "BrokenFile", "Hit", "terms"]
 
@@ -159,7 +158,7 @@ class Bm25Index:
         best = self._best(self.words(query), k)
         return [Hit(part.passages[row], score) for score, part, row in best]
 
-    def ranked(self, query: str, *, k: int = 4, depth: int = 50, meaning: Meaning | None = None) -> list[Hit]:
+    def ranked(self, query: str, *, k: int = 4, depth: int = 30, meaning: Meaning | None = None) -> list[Hit]:
         """
         Find the chunks that best answer a question: the best by BM25, after a second look at them.
 
@@ -221,11 +220,7 @@ class Bm25Index:
 
     def words(self, query: str) -> list[str]:
         """The words of a question as the documents' languages make them; several languages may give several."""
-        asked: list[str] = []
-        for language in self._languages or [DEFAULT]:
-            new = words(query, language)
-            asked += [word for word in new if word not in asked] if asked else new
-        return asked
+        return question_words(query, self._languages)
 
     @cached_property
     def _languages(self) -> list[str]:

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from rag.bm25 import Hit
 from rag.chunking import Block, Chunk, blocks, plain
-from rag.text import estimate_tokens, likeness, numbers, sentences, words
+from rag.opposites import contradicts
+from rag.text import estimate_tokens, forget_words, likeness, numbers, sentences, words
 
 # What counts beside the share of the question that a sentence has, 0 to 1: that its chunk is the closest one, and
 # that it has a number where one is asked for. Fitted on SQuAD articles, as benchmarks/README.md tells.
@@ -23,16 +24,6 @@ MIN_SUPPORT = 0.6
 _MIN_ORDER = 0.5
 _LONGEST_CODE = 600
 
-_NEGATIONS = frozenset("not no never none nothing nobody neither nor cannot without".split())
-_OPPOSITES = [
-    ("on", "off"), ("before", "after"), ("above", "below"), ("over", "under"), ("up", "down"), ("more", "less"),
-    ("more", "fewer"), ("most", "least"), ("always", "never"), ("all", "none"), ("start", "stop"),
-    ("open", "close"), ("enable", "disable"), ("enabled", "disabled"), ("higher", "lower"), ("larger", "smaller"),
-    ("first", "last"), ("left", "right"), ("yes", "no"), ("true", "false"), ("with", "without"),
-    ("can", "cannot"), ("increase", "decrease"), ("increases", "decreases"), ("allowed", "refused"),
-    ("minimum", "maximum"), ("longer", "shorter"), ("faster", "slower"), ("inside", "outside"),
-]  # fmt: skip
-_PLAIN_WORD = re.compile(r"[\w']+")
 _AFTER_NUMBER = re.compile(
     r"(?i)\b(?:when|how (?:many|much|long|old|far|tall|large|big|high|fast)|(?:what|which|in what) (?:year|century|"
     r"decade|date|day|month|number|percentage|percent|port|size|time)|wann|wie ?viele?|wie lange|quand|combien|"
@@ -170,6 +161,12 @@ def sentences_of(chunk: Chunk) -> tuple[Evidence, ...]:
     return tuple(found)
 
 
+def forget_texts() -> None:
+    """Empty what is kept of texts for the next question, as one that is gone may be among them."""
+    sentences_of.cache_clear()
+    forget_words()
+
+
 def coverage(question: str, evidence: Sequence[Evidence], *, weight: Callable[[str], float]) -> float:
     """
     The share, 0 to 1 by weight, of the question's words that the best single sentence (with its headings) has.
@@ -197,31 +194,13 @@ def support(sentence: str, evidence: Evidence) -> float:
     """
     context = f"{' '.join(evidence.chunk.heading)} {evidence.text}"
     said, source = words(sentence, evidence.chunk.language), words(context, evidence.chunk.language)
-    if not said or not numbers(sentence) <= numbers(context) or contradicts(sentence, evidence.text):
+    if not said or not numbers(sentence) <= numbers(context):
+        return 0.0
+    if contradicts(sentence, evidence.text, evidence.chunk.language):
         return 0.0
     if _in_same_order(said, source) < len(said) * _MIN_ORDER:
         return 0.0
     return len(set(said) & set(source)) / len(set(said))
-
-
-def contradicts(sentence: str, source: str) -> bool:
-    """
-    Whether two sentences differ in a negation or in one of a pair of opposites.
-
-    >>> contradicts("Do this before the restart.", "Do this after the restart.")
-    True
-    """
-    left, right = (set(_PLAIN_WORD.findall(text.casefold().replace("’", "'"))) for text in (sentence, source))
-    if bool(_negations(left)) != bool(_negations(right)):
-        return True
-    return any(
-        (one in left and other in right and one not in right) or (other in left and one in right and other not in right)
-        for one, other in _OPPOSITES
-    )
-
-
-def _negations(some_words: set[str]) -> set[str]:
-    return {word for word in some_words if word in _NEGATIONS or word.endswith("n't")}
 
 
 def _in_same_order(said: Sequence[str], source: Sequence[str]) -> int:

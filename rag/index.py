@@ -35,7 +35,7 @@ class Index(Protocol):
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
         """The chunks that best match a question by BM25."""
 
-    def ranked(self, query: str, *, k: int = 4, depth: int = 50, meaning: Meaning | None = None) -> list[Hit]:
+    def ranked(self, query: str, *, k: int = 4, depth: int = 30, meaning: Meaning | None = None) -> list[Hit]:
         """The chunks that best answer a question: the best by BM25, after a second look at them."""
 
     def guessed(self, query: str, *, k: int = 4) -> list[Hit]:

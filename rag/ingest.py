@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from rag.bm25 import Bm25Index, BrokenFile
@@ -19,6 +21,7 @@ from rag.chunking import Chunk, split
 from rag.documents import Document, Skipped, check_folder, find_files, is_passed_over, name_of, read_file, read_inline
 from rag.errors import DocumentsError
 from rag.index import Index
+from rag.part import rules
 from rag.readers import FORMATS
 from rag.readers.process import Parsers
 from rag.savelock import SaveLock
@@ -28,6 +31,9 @@ log = logging.getLogger(__name__)
 
 # Whatever changes what a document becomes (readers, chunking) raises it, and saved indexes are built anew.
 _VERSION = 2
+_READ_WITH = (
+    "py3langid", "charset-normalizer", "lxml", "pypdfium2", "mammoth", "python-pptx", "openpyxl", "docutils",
+)  # fmt: skip
 # A file that was written this shortly before it was read may be written again without looking any newer.
 _TICK_NS = 20_000_000
 # As many chunks are indexed at once: no more than a second's work, so that whoever wants to stop is heard.
@@ -148,6 +154,7 @@ class Ingest:
                 if manifest["made_by"] != self._made_by():
                     return Shelf()
                 entries = from_columns(manifest["entries"])
+                entries = {name: entry for name, entry in entries.items() if not entry.reason}  # tried again
                 if index.names != [name for name, entry in entries.items() if entry.indexed]:
                     raise BrokenFile(f"{self._save_to} lists other documents than it holds")
                 self._disk = str(manifest["disk"])
@@ -230,6 +237,8 @@ class Ingest:
         for path in find_files(self._folder, closed=closed, folders=folders):
             name = name_of(path, self._folder)
             stamp, entry = _stamp(path), shelf.entries.get(name)
+            if name in look.kept or name in look.to_read:
+                continue  # two names that look the same: one of them
             if stamp is None:
                 continue
             if entry is not None and entry.stamp == stamp:
@@ -407,7 +416,13 @@ class Ingest:
         return f"No readable documents in {self._folder}.{why} Add some, or set RAG_DOCS_DIR to another folder."
 
     def _made_by(self) -> list[str | int]:
-        return [_VERSION, os.path.realpath(self._folder), self._chunk_words, self._language or ""]
+        return [_VERSION, rules(), _readers(), os.path.realpath(self._folder), self._chunk_words, self._language or ""]
+
+
+@cache
+def _readers() -> str:
+    # Another version of a reader, or of what tells languages, may make other text of the same file.
+    return " ".join(f"{name} {version(name)}" for name in _READ_WITH)
 
 
 def _digest(chunks: Sequence[Chunk]) -> str:

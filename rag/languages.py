@@ -137,6 +137,8 @@ def stem(word: str, language: str) -> str:
     return stemmed or word
 
 
+#: Languages with stems or function words of their own.
+LANGUAGES = tuple(sorted({*_STEMMERS, *_MORE}))
 _LATIN_LANGUAGES = frozenset(
     "af an br bs ca cs cy da de en eo es et eu fi fr ga gl hr ht hu id is it jv ku la lb lt lv mg ms mt nb nl nn no oc "
     "pl pt qu ro rw se sk sl sq sv sw tl tr vi vo wa xh zu".split()

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,10 +18,11 @@ from typing import ParamSpec, TypeVar
 from watchfiles import awatch
 
 from rag.bm25 import Bm25Index, Hit
-from rag.catalogue import Change
+from rag.catalogue import Change, Entry
 from rag.documents import Document, read_file
 from rag.encoder import Encoder
 from rag.errors import RagError
+from rag.evidence import forget_texts
 from rag.index import Index
 from rag.ingest import Ingest, Stopped
 from rag.meanings import MOST_CHUNKS, Meanings
@@ -41,7 +43,7 @@ _STEP_MS, _TOGETHER_MS = 50, 400
 # How often to see whether the folder is still the one that is watched.
 _TICK_MS = 500
 # How long a look while we follow waits for files that need a parser, in seconds.
-_PATIENCE_S = 1.0
+PATIENCE_S = 1.0
 # How long nothing must change before listeners are told; and how long they wait at most, in seconds.
 _CALM_S, _LATEST_S = 0.8, 10.0
 # How long nothing must change before the index is tidied up and kept for the next start, in seconds, and as many
@@ -51,6 +53,7 @@ _QUIET_S, _REST = 2.0, 5
 _ASK_EVERY_S = 10.0
 # How many meanings are learnt before looking up, and how long to wait while somebody needs an answer, in seconds.
 _LESSON, _PAUSE_S = 4, 0.2
+_KEPT_EVERY = 100 * _LESSON
 # Of how many sets of uploads the shelf is remembered.
 _CONVERSATIONS = 16
 KEPT = " Answers still come from what was read before."
@@ -111,10 +114,12 @@ class Library:
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._unsaved = asyncio.Event()
-        self._told: Shelf | None = None  # what listeners know of
+        self._told: Mapping[str, Entry] | None = None  # what listeners know of
         self._telling: asyncio.TimerHandle | None = None
         self._untold_since = 0.0
-        self._with_uploads: tuple[Shelf, dict[tuple[Document, ...], Shelf]] = (Shelf(), {})
+        self._with_uploads: dict[tuple[Document, ...], Shelf] = {}  # used from several threads
+        self._with_uploads_of: Index | None = None
+        self._uploads_lock = threading.Lock()
         self.shelf = Shelf(fault="The documents are not read yet.")
         self.listeners: list[Callable[[Change], None]] = []
         self.busy: Callable[[], bool] = lambda: False
@@ -190,11 +195,14 @@ class Library:
             await self._in_thread(self._ingest.close)
             await asyncio.to_thread(self._worker.shutdown)
 
-    async def learn(self) -> None:
+    async def learn(self, *, most: int | None = None) -> None:
         """
         Learn what the chunks mean that nobody knows yet, where the extra for it is installed and they are not too many.
 
         Takes some 50 ms for each; searches go by words alone until all that they look at are known.
+
+        Args:
+            most: how many chunks to learn; None: all.
         """
         if not self._by_meaning:
             return
@@ -208,16 +216,19 @@ class Library:
             if self.shelf.meaning is None:
                 self.shelf = replace(self.shelf, meaning=self._meanings.closeness)
         index = self.shelf.index
-        if len(index) > MOST_CHUNKS or not isinstance(index, Bm25Index):
+        if not isinstance(index, Bm25Index) or len(index) > MOST_CHUNKS:
             return
         chunks = await asyncio.to_thread(list, index.chunks)
-        learnt = 0
-        while not self._closed and (more := await asyncio.to_thread(self._meanings.learn, chunks, most=_LESSON)):
-            learnt += more
+        missing = (await asyncio.to_thread(self._meanings.missing, chunks))[:most]
+        for begin in range(0, len(missing), _LESSON):
+            if self._closed or self.shelf.index is not index:
+                break
+            await asyncio.to_thread(self._meanings.learn, missing[begin : begin + _LESSON])
+            if begin % _KEPT_EVERY == 0:
+                await asyncio.to_thread(self._meanings.keep, chunks)
             while self.busy() and not self._closed:  # noqa: ASYNC110 (a callable has no event)
                 await asyncio.sleep(_PAUSE_S)
-        if learnt:
-            await asyncio.to_thread(self._meanings.keep, chunks)
+        await asyncio.to_thread(self._meanings.keep, chunks)
 
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
         """Find the chunks that best answer a question; see `Shelf.search`."""
@@ -233,24 +244,30 @@ class Library:
 
     def with_uploads(self, uploads: Sequence[Document]) -> Shelf:
         """The current state and a conversation's own documents; asked for again, it is the same object."""
-        of, known = self._with_uploads
-        shelf = self.shelf
-        if of is not shelf:
-            known = {}
-            self._with_uploads = (shelf, known)
+        if not uploads:
+            return self.shelf
         key = tuple(uploads)
-        if key not in known:
-            while len(known) >= _CONVERSATIONS:
-                known.pop(next(iter(known), ()), None)
-            known[key] = shelf.with_uploads(uploads, max_words=self._chunk_words, language=self._language)
-        return known[key]
+        with self._uploads_lock:
+            shelf, known = self.shelf, self._with_uploads
+            if known and self._with_uploads_of is not shelf.index:
+                known.clear()
+            self._with_uploads_of = shelf.index
+            found = known.get(key)
+        if found is None:
+            found = shelf.with_uploads(uploads, max_words=self._chunk_words, language=self._language)
+            with self._uploads_lock:
+                if self._with_uploads_of is shelf.index:
+                    while len(known) >= _CONVERSATIONS:
+                        del known[next(iter(known))]
+                    known[key] = found
+        return found
 
     def forget(self, uploads: Sequence[Document]) -> None:
         """Remember nothing more of a conversation's own documents."""
-        _, known = self._with_uploads
         gone = set(uploads)
-        for key in [key for key in known if gone & set(key)]:
-            known.pop(key, None)
+        with self._uploads_lock:
+            for key in [key for key in self._with_uploads if gone & set(key)]:
+                del self._with_uploads[key]
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, lambda: call(*args, **kwargs))
@@ -258,8 +275,8 @@ class Library:
     def _tell_of(self, shelf: Shelf) -> None:
         # Calls come in quick succession: listeners are told when it is calm, or when it is not calm for too long.
         if self._told is None:
-            self._told = shelf
-        if not shelf.change or shelf is self.shelf or shelf is self._told:
+            self._told = shelf.entries
+        if not shelf.change or shelf is self.shelf or shelf.entries is self._told:
             return
         loop = asyncio.get_running_loop()
         if self._telling is None:
@@ -274,8 +291,10 @@ class Library:
             self._telling = loop.call_later(_CALM_S, self._tell)
             return
         self._telling = None
-        before, self._told = self._told or self.shelf, self.shelf
-        change = Change.between(before.entries, self.shelf.entries)
+        before, self._told = self._told or {}, self.shelf.entries
+        change = Change.between(before, self.shelf.entries)
+        if change.changed or change.removed:
+            forget_texts()
         for tell in list(self.listeners) if change else []:
             try:
                 tell(change)
@@ -297,7 +316,10 @@ class Library:
         while True:
             if self.shelf.index is not index:
                 index = self.shelf.index
-                await self.learn()
+                try:
+                    await self.learn()
+                except Exception:
+                    log.exception("what the documents mean could not be learnt")
             await asyncio.sleep(_QUIET_S)
 
     async def _ask_now_and_then(self) -> None:
@@ -343,7 +365,7 @@ class Library:
 
     async def _look(self, touched: Collection[Path] | None) -> None:
         try:
-            await self.refresh(touched, patience=_PATIENCE_S)
+            await self.refresh(touched, patience=PATIENCE_S)
         except Exception:
             log.exception("the documents could not be looked at")  # and will be the next time
 
@@ -352,15 +374,17 @@ class Library:
         time = asyncio.get_running_loop().time
         while True:
             await self._unsaved.wait()
-            shelf = None
-            while shelf is not self.shelf:  # until nothing changes for a while
+            shelf, since = None, time()
+            while shelf is not self.shelf and time() - since < _LATEST_S:  # until nothing changes for a while
                 shelf = self.shelf
                 await asyncio.sleep(max(_QUIET_S, _REST * took))
-            async with self._lock:
-                begun = time()
-                if shelf is self.shelf:
+            try:
+                async with self._lock:
+                    begun = time()
                     await self._tidy()
-                took = time() - begun
+                    took = time() - begun
+            except Exception:
+                log.exception("the index could not be kept")  # and is tried again after the next change
 
     async def _tidy(self) -> None:
         if self._unsaved.is_set():

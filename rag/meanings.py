@@ -37,36 +37,25 @@ class Meanings:
         self._path = save_to / _FILE if save_to else None
         self._lock = threading.Lock()
         self._vectors: dict[bytes, Floats] = {}
+        self._kept: frozenset[bytes] = frozenset()  # what the file has
         if self._path and self._path.exists():
             with contextlib.suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):  # broken: learnt anew
                 with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as saved:
                     keys, vectors = saved["keys"], saved["vectors"].astype(np.float32)
                 if vectors.shape == (len(keys), SIZE):
                     self._vectors = {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
+                    self._kept = frozenset(self._vectors)
 
-    def learn(self, chunks: Sequence[Chunk], *, most: int) -> int:
-        """
-        Make the vectors of some chunks that have none yet.
+    def missing(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Those of some chunks that nobody knows the meaning of yet."""
+        return [chunk for chunk in chunks if _key(chunk) not in self._vectors]
 
-        Args:
-            chunks: all that there are.
-            most: how many to learn in one go; each takes about 50 ms.
-
-        Returns:
-            How many were learnt; 0 when there is nothing to learn.
-        """
-        learnt = 0
+    def learn(self, chunks: Sequence[Chunk]) -> None:
+        """Make the vectors of some chunks; each takes about 50 ms."""
         for chunk in chunks:
-            key = _key(chunk)
-            if key in self._vectors:
-                continue
             vector = self._encoder.encode(_text(chunk))
             with self._lock:
-                self._vectors[key] = vector
-            learnt += 1
-            if learnt >= most:
-                break
-        return learnt
+                self._vectors[_key(chunk)] = vector
 
     def closeness(self, question: str, chunks: Sequence[Chunk]) -> Floats | None:
         """
@@ -87,7 +76,11 @@ class Meanings:
         with self._lock:
             self._vectors = {key: vector for key, vector in self._vectors.items() if key in wanted}
             vectors = dict(self._vectors)
-        if self._path is None or not vectors:
+        if self._path is None or vectors.keys() == self._kept:
+            return
+        self._kept = frozenset(vectors)
+        if not vectors:
+            self._path.unlink(missing_ok=True)
             return
         temporary = self._path.with_name(f"{_FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a full disk costs the time of learning again

@@ -91,7 +91,12 @@ class Shelf:
     def _chunks_of(self, document: str) -> list[Chunk]:
         # None for what is gone or left out; those of the original for a copy.
         entry = self.entries.get(document)
-        return self.index.document(entry.copy_of or document) if entry and not entry.reason else []
+        if entry is None or entry.reason:
+            return []
+        try:
+            return self.index.document(entry.copy_of or document)
+        except KeyError:  # gone from a server meanwhile
+            return []
 
     def nearest(self, question: str, *, most: int = 3) -> list[str]:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -34,6 +35,21 @@ _ABBREVIATIONS = frozenset(
 
 _SENTENCE_END = regex.compile(r"(?:[.!?…]+[\"'”’)\]*_`]*(?=\s)|[。！？।॥]+[”’」』]*)\s*")
 
+# Two to twelve and twenty, as they are written in other languages.
+_OTHER_NUMBER_WORDS = {
+    word: value
+    for words_of_one in (
+        "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf zwanzig",
+        "deux trois quatre cinq six sept huit neuf dix onze douze vingt",
+        "dos tres cuatro cinco seis siete ocho nueve diez once doce veinte",
+        "due tre quattro cinque sei sette otto nove dieci undici dodici venti",
+        "dve tri štiri pet šest sedem osem devet deset enajst dvanajst dvajset",
+        "twee drie vier vijf zes zeven acht negen tien elf twaalf twintig",
+        "दुई तीन चार पाँच छ सात आठ नौ दस एघार बाह्र बीस",
+    )
+    for word, value in zip(words_of_one.split(), "2 3 4 5 6 7 8 9 10 11 12 20".split(), strict=True)
+    if word not in ("six", "once", "due", "sei", "छ", "pet", "dove")
+}
 _NUMBER_WORDS = {
     word: str(value)
     for value, word in enumerate(
@@ -42,6 +58,7 @@ _NUMBER_WORDS = {
     )
     if word != "-"
 } | {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "hundred": "100", "thousand": "1000"}
+_NUMBER_WORDS |= _OTHER_NUMBER_WORDS
 
 _UNITS = {
     name: names.split()[0]
@@ -95,6 +112,34 @@ def words(text: str, language: str = DEFAULT) -> list[str]:
             made = known[name] = tuple(_words_of(name, language))
         found += made
     return found
+
+
+def question_words(question: str, languages: Iterable[str]) -> list[str]:
+    """
+    The words of a question as documents of some languages have them; each language may make others.
+
+    The question's own function words are none of them: beside German documents, `the` is still no word to look for.
+
+    >>> question_words("What is the port of the routers?", ["de", "en"])
+    ['port', 'rout', 'router']
+    """
+    languages = list(languages) or [DEFAULT]
+    if len(languages) > 1:
+        said = [fold(name) for name in _NAME.findall(question)]
+        own = max(languages, key=lambda language: sum(name in stop_words(language) for name in said))
+        telling = [name for name in _NAME.findall(question) if fold(name) not in stop_words(own)]
+        question = " ".join(telling) or question
+    asked: list[str] = []
+    for language in languages:
+        new = words(question, language)
+        asked += [word for word in new if word not in asked] if asked else new
+    return asked
+
+
+def forget_words() -> None:
+    """Empty what is kept of words, which were in texts that may be gone."""
+    _known.clear()
+    likeness.cache_clear()
 
 
 def _words_of(name: str, language: str) -> list[str]:
@@ -159,10 +204,16 @@ def numbers(text: str) -> set[tuple[str, str]]:
     """
     found = set()
     for match in _NUMBER.finditer(unicodedata.normalize("NFKC", text).casefold()):
-        value = _NUMBER_WORDS.get(match["word"] or "") or match["digits"].replace(",", "").rstrip(".")
+        value = _NUMBER_WORDS.get(match["word"] or "") or _plain_number(match["digits"])
         unit = match["unit"] or ""
         found.add((("-" if match["sign"] else "") + value, _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"), "")))
     return found
+
+
+def _plain_number(digits: str) -> str:
+    # 1,024 is 1024; 7,5 is 7.5, as most of Europe writes it.
+    plain: str = _THOUSANDS.sub("", digits)
+    return plain.replace(",", ".").rstrip(".")
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

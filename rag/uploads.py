@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from rag.documents import Document
 from rag.errors import DocumentsError
-from rag.evidence import sentences_of
 from rag.readers import format_of, read
 from rag.readers.files import read_within
 from rag.readers.process import Parsers
@@ -89,11 +88,6 @@ def check_room(document: Document, beside: Sequence[Document]) -> None:
             f"{total:,} characters in this conversation's files, the limit is {MOST_CHARACTERS:,}: "
             "put it into the documents folder"
         )
-
-
-def forget_texts() -> None:
-    """Empty what keeps sentences for the next question, as a conversation that has ended may be among them."""
-    sentences_of.cache_clear()
 
 
 def _is_seen(letter: str) -> bool:

@@ -29,6 +29,7 @@ LAYERS: list[set[str]] = [
     {"rag.ranking"},
     {"rag.bm25", "rag.meanings"},
     {"rag.index"},
+    {"rag.opposites"},
     {"rag.catalogue", "rag.evidence"},
     {"rag.shelf"},
     {"rag.ingest", "rag.uploads"},

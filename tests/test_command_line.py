@@ -18,8 +18,8 @@ def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "SLM_", "LLM_"))}
     return subprocess.run(
         [sys.executable, "-m", "rag", *arguments],
-        cwd=cwd, env={**kept, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=120,
-        check=False,
+        cwd=cwd, env={**kept, "PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", **environment},
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -120,3 +120,10 @@ def test_eval_names_a_document_that_is_not_there(docs: Path, tmp_path: Path) -> 
     done = run("eval", str(questions), "--docs", str(docs), "--retrieval")
     assert (done.returncode, done.stdout) == (1, "")
     assert "names gone.md, which is not in" in done.stderr
+
+
+def test_the_folder_that_one_is_in_can_be_named(docs: Path) -> None:
+    """`--docs .` is that folder, not the one of the settings; nothing of it is kept."""
+    done = run("search", "tomatoes", "--docs", ".", "--json", cwd=docs)
+    assert [hit["document"] for hit in json.loads(done.stdout)] == ["home/garden.txt"], done.stderr
+    assert not (docs / ".index").exists()

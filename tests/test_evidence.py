@@ -202,3 +202,30 @@ def test_every_sentence_of_a_chunk_is_found_once() -> None:
     assert [one.text for one in sentences_of(chunk)] == [
         "One is here.", "Two is there.", "item three", "item four", "five, six",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "source", "language"),
+    [
+        pytest.param("Die Garantie gilt nicht für Akkus.", "Die Garantie gilt für Akkus.", "de", id="German not"),
+        pytest.param("Man startet es vor dem Test.", "Man startet es nach dem Test.", "de", id="German before"),
+        pytest.param("Es dauert zehn Minuten im Test.", "Es dauert zwanzig Minuten im Test.", "de", id="German ten"),
+        pytest.param("La garantie ne couvre pas les piles.", "La garantie couvre les piles.", "fr", id="French not"),
+        pytest.param("Garancija ne krije baterij.", "Garancija krije baterije.", "sl", id="Slovenian not"),
+        pytest.param("ग्यारेन्टीमा ब्याट्री समावेश छैन।", "ग्यारेन्टीमा ब्याट्री समावेश छ।", "ne", id="Nepali not"),
+        pytest.param("Jamstvo ne vrijedi za baterije.", "Jamstvo vrijedi za baterije.", "xx", id="no list"),
+        pytest.param("It weighs 7,5 kg in all.", "It weighs 75 kg in all.", "en", id="a decimal comma"),
+    ],
+)
+def test_a_contradiction_is_no_source_in_any_language(said: str, source: str, language: str) -> None:
+    """The words agree and the meaning does not."""
+    (evidence,) = sentences_of(Chunk(source, "a.txt", end=len(source), markdown=False, language=language))
+    assert support(source, evidence) == 1
+    assert support(said, evidence) == 0
+
+
+def test_a_negated_sentence_is_cited_from_a_negated_one() -> None:
+    """Negations agree however they are said."""
+    source = "La garantie ne couvre jamais les piles."
+    (evidence,) = sentences_of(Chunk(source, "a.txt", end=len(source), markdown=False, language="fr"))
+    assert support("La garantie ne couvre pas les piles.", evidence) == 1

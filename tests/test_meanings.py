@@ -41,14 +41,17 @@ def made(folder: Path | None = None) -> tuple[Meanings, CountingLetters]:
 def test_chunks_are_learnt_once_and_a_few_at_a_time() -> None:
     """So that answering a question never waits long for it."""
     meanings, encoder = made()
-    assert [meanings.learn(CHUNKS, most=2) for _ in range(3)] == [2, 1, 0]
+    meanings.learn(meanings.missing(CHUNKS)[:2])
+    assert meanings.missing(CHUNKS) == CHUNKS[2:]
+    meanings.learn(meanings.missing(CHUNKS))
+    assert meanings.missing(CHUNKS) == []
     assert len(encoder.encoded) == 3
 
 
 def test_a_chunk_not_learnt_yet_takes_no_part_in_a_comparison() -> None:
     """It would fall behind the others for no fault of its own."""
     meanings, _ = made()
-    meanings.learn(CHUNKS[:2], most=9)
+    meanings.learn(CHUNKS[:2])
     assert meanings.closeness("cat", CHUNKS) is None
     assert meanings.closeness("cat", []) is None
     near = meanings.closeness("The cat sleeps.", CHUNKS[:2])
@@ -60,13 +63,14 @@ def test_a_chunk_not_learnt_yet_takes_no_part_in_a_comparison() -> None:
 def test_what_was_learnt_is_kept_and_what_is_gone_is_forgotten(tmp_path: Path) -> None:
     """The next start learns nothing anew; the vector of a deleted text is deleted with it."""
     meanings, _ = made(tmp_path)
-    meanings.learn(CHUNKS, most=9)
+    meanings.learn(CHUNKS)
     meanings.keep(CHUNKS[:2])
     again, encoder = made(tmp_path)
-    assert again.learn(CHUNKS[:2], most=9) == 0
+    assert again.missing(CHUNKS) == CHUNKS[2:]
     assert not encoder.encoded
-    assert again.learn(CHUNKS, most=9) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["meanings.npz"]
+    again.keep([])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04cut short"], ids=["empty", "junk", "cut short"])
@@ -74,7 +78,7 @@ def test_broken_vectors_are_learnt_anew(tmp_path: Path, content: bytes) -> None:
     """They are worth some seconds, not an error."""
     (tmp_path / "meanings.npz").write_bytes(content)
     meanings, _ = made(tmp_path)
-    assert meanings.learn(CHUNKS, most=9) == 3
+    assert meanings.missing(CHUNKS) == CHUNKS
 
 
 def test_meaning_moves_a_hit_up_that_words_put_last() -> None:

@@ -50,7 +50,7 @@ def mended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (CustomElement, "_create"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    _mend_files()
+    _mend_files(lambda uploads: None)
     yield
 
 

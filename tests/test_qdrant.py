@@ -489,7 +489,7 @@ def test_other_settings_and_other_rules_ask_for_a_new_load(server: Server, monke
         Collection.opened(server, "docs", chunk_words=200)
     again = Collection.made(server, "docs", chunk_words=150, average=lambda: 77.0)
     assert again.about.average == 3.0
-    monkeypatch.setattr("rag.qdrant.collection.words_version", lambda: "other")
+    monkeypatch.setattr("rag.qdrant.collection.rules", lambda: "other")
     with pytest.raises(SearchError, match="loaded with other rules for words"):
         Collection.opened(server, "docs", chunk_words=150)
 

@@ -111,3 +111,15 @@ def test_groups_are_counted_by_the_rows_of_their_words() -> None:
     assert grams is grams_of(segment)
     assert Grams(segment).rows_with(hashes_of(["port"])[0]).min() >= 2
     assert grams.average == pytest.approx((3 + 4 + 3 + 2) / 3)
+
+
+def test_function_words_of_the_question_are_not_looked_for_in_another_language() -> None:
+    """One English sentence in a German document must not take over every English question."""
+    english = [Chunk(f"Text {number} is about the router and the port.", f"{number}.md") for number in range(20)]
+    licence = Chunk("Was hier steht: this is what the owner of the software has said.", "lizenz.md", language="de")
+    right = Chunk("The default port of the router is 8000.", "router.md")
+    index = Bm25Index([*english, licence, right])
+    hits = index.ranked("What is the default port of the router?", k=3)
+    assert hits[0].chunk.document == "router.md"
+    assert "lizenz.md" not in [hit.chunk.document for hit in hits]
+    assert index.words("the what of") != []

@@ -12,10 +12,10 @@ import pytest
 from rag.chunking import Chunk
 from rag.documents import Document
 from rag.errors import DocumentsError
-from rag.evidence import sentences_of
+from rag.evidence import forget_texts, sentences_of
 from rag.readers import FORMATS, format_of
 from rag.readers.process import Parsers
-from rag.uploads import MOST_CHARACTERS, MOST_FILES, check_room, forget_texts, read_upload, upload_name
+from rag.uploads import MOST_CHARACTERS, MOST_FILES, check_room, read_upload, upload_name
 from tests.fixtures import files
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,8 @@ from chainlit.user_session import user_sessions
 from fastapi import HTTPException
 
 from rag.documents import Document
-from rag.uploads import MOST_FILES, forget_texts
+from rag.evidence import forget_texts
+from rag.uploads import MOST_FILES
 from ui.session import Desk, desk
 
 # A question of 2 MB must reach us to be refused in words; engine.io's own limit of 1 MB drops the connection.

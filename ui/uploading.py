@@ -9,6 +9,7 @@ from pathlib import Path
 
 import chainlit as cl
 
+from rag.documents import Document
 from rag.errors import DocumentsError
 from rag.library import Library
 from rag.readers.process import Parsers
@@ -70,17 +71,26 @@ class Intake:
         try:
             document = await asyncio.to_thread(read_upload, path, name=name, parsers=parsers)
             check_room(document, mine.uploads)
-            together = await asyncio.to_thread(self._library.with_uploads, [*mine.uploads, document])
-            entry = together.entries[name]
+            return await self._join(document, mine)
         except DocumentsError as error:
             return f"{_shown(name)}: {plain(str(error))}"
         except Exception:
             log.exception("error %s: a file that was sent could not be read", error_id := new_error_id())
             return f"{_shown(name)} could not be read. The log of the chat says why.\n\nError id: `{error_id}`"
-        if entry.reason:
-            return f"{_shown(name)}: {plain(entry.reason)}"
-        mine.uploads.append(document)
-        return f"{_shown(name)} joined this conversation: {entry.fate}"
+
+    async def _join(self, document: Document, mine: Desk) -> str:
+        joined = False
+        try:
+            together = await asyncio.to_thread(self._library.with_uploads, [*mine.uploads, document])
+            entry = together.entries[document.name]
+            if entry.reason:
+                return f"{_shown(document.name)}: {plain(entry.reason)}"
+            mine.uploads.append(document)
+            joined = True
+            return f"{_shown(document.name)} joined this conversation: {entry.fate}"
+        finally:
+            if not joined:
+                self._library.forget([document])
 
     def _taken(self, mine: Desk) -> set[str]:
         own = {document.name for document in mine.uploads}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rag.chunking import Chunk
 from rag.errors import SearchError
-from rag.part import terms
-from rag.qdrant.points import chunk_of, dimension, payload_of, point_id, weights, whole_stamps, words_version
+from rag.part import rules, terms
+from rag.qdrant.points import chunk_of, dimension, payload_of, point_id, weights, whole_stamps
 from rag.qdrant.server import Server
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Collection:
         server.check()
         info = _info(server, name)
         if info is None or _is_blank(info):
-            cls._prepare(server, name, info, About(average(), chunk_words, words_version()))
+            cls._prepare(server, name, info, About(average(), chunk_words, rules()))
         collection = cls.opened(server, name, chunk_words=chunk_words)
         for field in _INDEXED:  # whoever made it may have been stopped before he came to this
             collection._count_by(field)
@@ -381,7 +381,7 @@ def _about(info: models.CollectionInfo, server: Server, name: str, chunk_words: 
         about = None
     if about is None or not _fits(info):
         raise SearchError(f"{where} is not one of ours. Set RAG_QDRANT_COLLECTION to another name.")
-    if about.words != words_version():
+    if about.words != rules():
         raise SearchError(
             f"{where} was loaded with other rules for words, by another version of this program. Set "
             "RAG_QDRANT_COLLECTION to a new name and run python -m rag load."

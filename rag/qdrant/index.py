@@ -20,10 +20,11 @@ from rag.grams import grams_of
 from rag.part import Part, terms
 from rag.qdrant.collection import Collection as Chunks
 from rag.qdrant.collection import Match
-from rag.qdrant.points import asked_words
 from rag.qdrant.server import Server
 from rag.ranking import closeness, second_look
 from rag.segment import Segment
+from rag.shelf import UPLOADED
+from rag.text import question_words
 
 # How long what was learnt of the collection as a whole is taken for true, in seconds.
 _FRESH_S = 30.0
@@ -159,7 +160,7 @@ class QdrantIndex:
             raise ValueError(f"k must be at least 1, was: {k}")
         return [Hit(match.chunk, match.score) for match in self._best(self.words(query), k)]
 
-    def ranked(self, query: str, *, k: int = 4, depth: int = 50, meaning: Meaning | None = None) -> list[Hit]:
+    def ranked(self, query: str, *, k: int = 4, depth: int = 30, meaning: Meaning | None = None) -> list[Hit]:
         """
         Find the chunks that best answer a question: the best of the server, after a second look at them here.
 
@@ -203,7 +204,7 @@ class QdrantIndex:
 
     def words(self, query: str) -> list[str]:
         """The words of a question as the documents' languages make them; several languages may give several."""
-        return asked_words(query, sorted({*self._shared.learnt().languages, *self._part.passages.languages}))
+        return question_words(query, sorted({*self._shared.learnt().languages, *self._part.passages.languages}))
 
     def idf(self, word: str) -> float:
         """How much a word tells; see `Bm25Index.idf`. Costs a request for a word that was not asked for lately."""
@@ -269,7 +270,9 @@ class QdrantIndex:
                     raise ValueError(f"a chunk of {chunk.document} was given for {name}")
         own = {name: chunks for name, chunks in self._own.items() if name not in removed} | dict(replaced)
         view = type(self).__new__(type(self))
-        view._set(self._shared, own, self._hidden | replaced.keys() | frozenset(removed))
+        view._set(
+            self._shared, own, self._hidden | {name for name in (*replaced, *removed) if not name.startswith(UPLOADED)}
+        )
         return view
 
     def merged(self) -> Self:

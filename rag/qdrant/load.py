@@ -11,9 +11,9 @@ from pathlib import Path
 from rag.chunking import Chunk, split
 from rag.documents import Skipped, check_folder, find_files, name_of, read_file
 from rag.errors import DocumentsError
-from rag.part import terms
+from rag.part import rules, terms
 from rag.qdrant.collection import Collection
-from rag.qdrant.points import stamp_of, stamp_start, whole_stamps, words_version
+from rag.qdrant.points import stamp_of, stamp_start, whole_stamps
 from rag.qdrant.server import Server
 from rag.readers.process import Parsers
 from rag.shelf import in_language
@@ -132,10 +132,10 @@ class _Reader:
 
     def digest(self, path: Path) -> bytes:
         """Of a file's bytes, and of whatever else decides what it becomes. Raises OSError."""
-        rules = f"{_VERSION} {self.chunk_words} {self.language} {words_version()}"
+        made_by = f"{_VERSION} {self.chunk_words} {self.language} {rules()}"
         with open(path, "rb") as file:
             content = hashlib.file_digest(file, "blake2b").digest()
-        return hashlib.blake2b(rules.encode() + content, digest_size=16).digest()
+        return hashlib.blake2b(made_by.encode() + content, digest_size=16).digest()
 
     def average_of(self, paths: Sequence[Path]) -> float:
         """How many words a chunk has on average, in some of the files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, fields
 from functools import lru_cache
 from typing import Any
@@ -15,8 +15,6 @@ import numpy as np
 
 from rag import okapi
 from rag.chunking import Chunk
-from rag.languages import DEFAULT
-from rag.text import words
 
 _IDS = uuid.UUID("6f7bd7d8-3c1c-5a0e-9e0a-52a5d4a3c9b1")  # of ours alone; a new one makes every point another
 _FIELDS = [field.name for field in fields(Chunk)]
@@ -26,12 +24,6 @@ _PROBE = "The runners' RAG_DOCS_DIR holds 1,024.5 Häuser and rag/library.py; st
 
 
 @lru_cache(maxsize=1)
-def words_version() -> str:
-    """A fingerprint of the rules by which texts become words; it changes with them."""
-    made = [words(_PROBE, language) for language in (DEFAULT, "de", "fr", "ja", "hi")]
-    return hashlib.blake2b(repr((made, okapi.K1, okapi.B)).encode(), digest_size=8).hexdigest()
-
-
 @lru_cache(maxsize=200_000)
 def dimension(word: str) -> int:
     """
@@ -58,15 +50,6 @@ def weights(terms: Sequence[str], average: float) -> dict[int, float]:
     counted = Counter(map(dimension, terms))
     gained = okapi.impacts(np.array([*counted.values()], dtype=np.float64), np.array([len(terms)]), average)
     return dict(zip(counted, gained.tolist(), strict=True))
-
-
-def asked_words(query: str, languages: Iterable[str]) -> list[str]:
-    """The words of a question as some languages make them; several languages may give several."""
-    asked: list[str] = []
-    for language in list(languages) or [DEFAULT]:
-        new = words(query, language)
-        asked += [word for word in new if word not in asked] if asked else new
-    return asked
 
 
 def point_id(document: str, number: int) -> str:
