@@ -7,7 +7,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -87,7 +87,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> str:
         for name, array in arrays.items():
             file.seek(start + entries[name][2])
             np.ascontiguousarray(array, dtype=entries[name][0]).tofile(file)
-        file.truncate(-(-(start + at) // _PAGE) * _PAGE)
+        # Written, not left out: on a full disk a hole kills whoever looks into it.
+        file.write(bytes(-(-(start + at) // _PAGE) * _PAGE - file.tell()))
         file.flush()
         os.fsync(file.fileno())
     return _digest(_mapped(path))
@@ -167,11 +168,25 @@ def write_folder(
         file.flush()
         os.fsync(file.fileno())
     os.replace(folder / "index.tmp", folder / _INDEX)
-    for path in folder.glob("*.bin"):
-        if path.name not in names.values():
+    _remove_others(folder, names.values())
+    return names
+
+
+def tidy_folder(folder: Path) -> None:
+    """
+    Remove what a process that was killed while it saved has left behind; for the one process that may write there.
+
+    Raises:
+        BrokenFile: nothing whole is saved there.
+    """
+    _remove_others(folder, _read_index(folder)["files"].values())
+
+
+def _remove_others(folder: Path, names: Collection[str]) -> None:
+    for path in [*folder.glob("*.bin"), *folder.glob("*.tmp")]:
+        if path.name not in names:
             with contextlib.suppress(OSError):  # still mapped on Windows; goes next time
                 path.unlink()
-    return names
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Array]]]:
@@ -181,16 +196,20 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str], dict[str,
     Raises:
         BrokenFile: something is missing or is not what was written.
     """
+    whole = _read_index(folder)
+    names = whole["files"]
+    arrays = {role: read_arrays(folder / name, name[len(role) + 1 : -len(".bin")]) for role, name in names.items()}
+    return whole["body"], names, arrays
+
+
+def _read_index(folder: Path) -> Any:
     try:
         digest, _, text = (folder / _INDEX).read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenFile(f"{folder} holds no saved index: {error}") from error
     if hashlib.blake2b(text.encode()).hexdigest() != digest:
         raise BrokenFile(f"{folder / _INDEX} is not what was written: its checksum differs")
-    whole = json.loads(text)
-    names = whole["files"]
-    arrays = {role: read_arrays(folder / name, name[len(role) + 1 : -len(".bin")]) for role, name in names.items()}
-    return whole["body"], names, arrays
+    return json.loads(text)
 
 
 def gathered(values: Array, offsets: Array, which: Array) -> Array:

@@ -205,7 +205,7 @@ class Assistant:
         watch.lap("rewrite")
         hits = await asyncio.to_thread(shelf.search, query.text, k=knobs.k)
         watch.lap("search")
-        weight = query.weighing(shelf.weight)
+        weight = query.weighing(shelf.weight, words=shelf.index.words)
         evidence = await asyncio.to_thread(gather, query.text, hits, tokens=knobs.evidence_tokens, weight=weight)
         share = await asyncio.to_thread(coverage, query.text, evidence, weight=weight)
         watch.lap("evidence")
@@ -324,7 +324,11 @@ class Assistant:
         await asyncio.gather(self._load_documents(), self._load_models())
 
     async def _load_documents(self) -> None:
-        await self.library.refresh()
+        try:
+            await self.library.refresh()
+        except Exception:
+            log.exception("the documents could not be read")
+            self._model_faults.append("The documents could not be read; the log of the chat says why.")
         for file in self.library.shelf.skipped:
             log.warning("left out: %r: %s", file.name, file.reason)
 

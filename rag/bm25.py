@@ -299,6 +299,11 @@ class Bm25Index:
             return self._of(added, None, _sorted(added.passages.documents()))
         return self._of(base, added if len(added) else None, in_base, self._file)
 
+    def prepare(self) -> None:
+        """Make now what the first search would have to wait for."""
+        for part in self._parts:
+            grams_of(part.segment)
+
     @property
     def has_removed(self) -> bool:
         """Whether it still holds texts that it no longer finds; `merged` gets rid of them."""

@@ -19,7 +19,8 @@ _PASSED_OVER = re.compile(
     r"\..*|~\$.*|.*~|#.*#|__pycache__|node_modules|.*\.(?:tmp|part|crdownload|swp)|thumbs\.db|desktop\.ini",
     re.IGNORECASE | re.DOTALL,
 )
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SPELLED_OUT = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
 
 @dataclass(frozen=True)
@@ -216,10 +217,28 @@ def name_of(path: Path, folder: Path) -> str:
     """
     A file's name as it can be sent anywhere: its path below the folder, with forward slashes.
 
-    Line ends, and bytes that are not UTF-8, show as �.
+    Line ends and the like, and bytes that are not UTF-8, are spelled out (`\\x0a`), so that two files have two names.
 
     >>> name_of(Path("docs/home/garden.txt"), Path("docs"))
     'home/garden.txt'
     """
     name = path.relative_to(folder).as_posix()
-    return _UNPRINTABLE.sub("\ufffd", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return _UNPRINTABLE.sub(_spelled_out, name)
+
+
+def path_of(name: str, folder: Path) -> Path:
+    """Where the file with a name is; the way back from `name_of`."""
+    path = folder / name
+    return path if os.path.lexists(path) else folder / _SPELLED_OUT.sub(_as_it_is, name)
+
+
+def _spelled_out(letter: re.Match[str]) -> str:
+    code = ord(letter[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+
+def _as_it_is(spelled: re.Match[str]) -> str:
+    code = int(spelled[1] or spelled[2], 16)
+    return chr(code + 0xDC00 if spelled[0][1] == "x" and code >= 0x80 else code)

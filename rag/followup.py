@@ -99,7 +99,9 @@ class Query:
     carried: tuple[str, ...] = ()
     reason: str | None = None
 
-    def weighing(self, weight: Callable[[str], float]) -> Callable[[str], float]:
+    def weighing(
+        self, weight: Callable[[str], float], *, words: Callable[[str], list[str]] = words
+    ) -> Callable[[str], float]:
         """A `weight` by which the words carried over count half: for `gather` and `coverage`, with `text`."""
         lent = {word for piece in self.carried for word in words(piece)}
         return lambda word: weight(word) * (_CARRIED_WEIGHT if word in lent else 1.0)

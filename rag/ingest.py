@@ -15,10 +15,21 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from rag.arrays import tidy_folder
 from rag.bm25 import Bm25Index, BrokenFile
 from rag.catalogue import Change, Entry, Stamp, from_columns, to_columns
 from rag.chunking import Chunk, split
-from rag.documents import Document, Skipped, check_folder, find_files, is_passed_over, name_of, read_file, read_inline
+from rag.documents import (
+    Document,
+    Skipped,
+    check_folder,
+    find_files,
+    is_passed_over,
+    name_of,
+    path_of,
+    read_file,
+    read_inline,
+)
 from rag.errors import DocumentsError
 from rag.index import Index
 from rag.part import rules
@@ -158,9 +169,11 @@ class Ingest:
                 if index.names != [name for name, entry in entries.items() if entry.indexed]:
                     raise BrokenFile(f"{self._save_to} lists other documents than it holds")
                 self._disk = str(manifest["disk"])
+                if self._is_ours(self._save_to):
+                    tidy_folder(self._save_to)
                 return Shelf(entries, index)
             except (BrokenFile, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-                if self._save_to.exists() and attempt > 1:
+                if os.path.exists(self._save_to) and attempt > 1:
                     log.info("the saved index is built anew: %s", error)
                     self._forget_saved(self._save_to)
         return Shelf()
@@ -170,6 +183,8 @@ class Ingest:
         with contextlib.suppress(OSError):
             if self._is_ours(place):
                 for path in place.glob("*.bin"):
+                    path.unlink()
+                for path in place.glob("*.tmp"):
                     path.unlink()
 
     def _is_ours(self, place: Path) -> bool:
@@ -181,7 +196,7 @@ class Ingest:
             return
         manifest = {"made_by": self._made_by(), "disk": self._disk, "entries": to_columns(shelf.entries.values())}
         try:
-            self._save_to.mkdir(parents=True, exist_ok=True)
+            self._save_to.mkdir(mode=0o700, parents=True, exist_ok=True)  # as private as the documents may be
             if self._is_ours(self._save_to) and isinstance(shelf.index, Bm25Index):
                 shelf.index.save(self._save_to, manifest)
         except OSError as error:
@@ -314,7 +329,7 @@ class Ingest:
             tried.update(orphans)
             for name in orphans:
                 first_of[entries[name].digest] = name
-                again = self._read(self._folder / name, name)
+                again = self._read(path_of(name, self._folder), name)
                 if again is None:
                     del entries[name]
                 else:
@@ -448,8 +463,10 @@ def _stamp(path: Path) -> Stamp | None:
     except OSError:
         try:
             status = os.lstat(path)  # a link that leads nowhere, or round and round, is listed with its reason
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError:  # nobody may look at it: reading it says so
+            return Stamp(0, 0, 0)
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

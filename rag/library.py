@@ -150,6 +150,8 @@ class Library:
                 before = await self._in_thread(self._ingest.restored)
             try:
                 shelf = await self._in_thread(self._ingest.updated, before, touched, patience=patience)
+                if isinstance(shelf.index, Bm25Index):
+                    await self._in_thread(shelf.index.prepare)
             except Stopped:
                 return False
             except (RagError, OSError) as error:

@@ -190,6 +190,11 @@ class Settings(BaseSettings):
             path = getattr(self, f"{role}_gguf")
             if path and not os.path.isfile(path):
                 raise ValueError(f"RAG_{role.upper()}_GGUF: no file {path}. Check the path.")
+        if self.index_dir and _is_visible_in(self.index_dir, self.docs_dir):
+            raise ValueError(
+                f"RAG_INDEX_DIR lies among the documents and would be read as some: {self.index_dir}. "
+                "Put it elsewhere, or let its name begin with a dot."
+            )
         if self.index == "qdrant" and not self.qdrant_url:
             raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
         for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url"):
@@ -204,6 +209,12 @@ class Settings(BaseSettings):
             except re.error as error:
                 raise ValueError(f"RAG_REFINE_TOPICS: {pattern!r} is not a regular expression ({error}).") from error
         return self
+
+
+def _is_visible_in(place: Path, folder: Path) -> bool:
+    inner, outer = os.path.realpath(place), os.path.realpath(folder)
+    below = os.path.relpath(inner, outer) if os.path.splitdrive(inner)[0] == os.path.splitdrive(outer)[0] else ".."
+    return not any(part.startswith(".") for part in Path(below).parts)
 
 
 def _is_url(value: str) -> bool:

@@ -15,7 +15,7 @@ from rag.languages import DEFAULT, fold, language_for, stem, stop_words
 # \p{Cf}: so do soft hyphens and joiners, which nobody sees.
 _LETTERS = r"[\p{L}\p{M}\p{N}\p{Cf}]+"
 # What a reader takes for one name: gpt-oss-20b, FOUNDRY_LOCAL_ENDPOINT, rag/library.py, 1.2.3, 2026-11-20, C++.
-_NAME = regex.compile(rf"{_LETTERS}(?:(?:[-_./\\:@+#]{{1,3}}|(?<=\d),(?=\d)){_LETTERS})*(?:[+#]{{1,2}}(?!\w))?")
+_NAME = regex.compile(rf"{_LETTERS}(?:(?:[-_./\\:@+#]{{1,3}}|(?<=\d),(?=\d)){_LETTERS}){{0,30}}(?:[+#]{{1,2}}(?!\w))?")
 _PART = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _HUMP = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
 _THOUSANDS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def test_questions_are_read_from_json_lines(tmp_path: Path) -> None:
         pytest.param('{"question": " ", "answers": []}', "line 1 must be", id="empty question"),
         pytest.param('{"question": "Why?", "answers": [3]}', "line 1 must be", id="a number as answer"),
         pytest.param('["Why?"]', "line 1 must be", id="a list"),
+        pytest.param("[" * 100_000, "line 1 is not JSON", id="too deep"),
     ],
 )
 def test_a_bad_file_of_questions_names_the_line(tmp_path: Path, content: str, sentence: str) -> None:
@@ -103,3 +105,17 @@ def test_a_missing_file_of_questions_is_a_sentence(tmp_path: Path) -> None:
     """No traceback for a wrong path."""
     with pytest.raises(QuestionError, match="cannot be read"):
         read_questions(tmp_path / "none.jsonl")
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A pipe would never end."""
+    os.mkfifo(tmp_path / "qa.jsonl")
+    with pytest.raises(QuestionError, match="is no file of questions"):
+        read_questions(tmp_path / "qa.jsonl")
+
+
+def test_line_ends_inside_a_string_are_part_of_it(tmp_path: Path) -> None:
+    """JSON allows them; only a newline ends a line of JSON Lines."""
+    path = tmp_path / "qa.jsonl"
+    path.write_text('{"question": "Why\u2028so?", "answers": []}', encoding="utf-8")
+    assert read_questions(path) == [Known("Why\u2028so?", ())]

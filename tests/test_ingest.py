@@ -427,3 +427,35 @@ def test_stopping_ends_a_long_reading(docs: Path, ingest_of: Callable[..., Inges
     with pytest.raises(Stopped):
         ingest.updated(Shelf())
     assert len(spy.names) == 1
+
+
+def test_names_that_nobody_can_print_stay_apart(tmp_path: Path) -> None:
+    """Two files have two names, and the copy of one that goes is found by its own path."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "0.txt").write_text("The text says nectarine.", encoding="utf-8")
+    (folder / "a\nb.txt").write_text("The text says nectarine.", encoding="utf-8")
+    (folder / "a\tb.txt").write_text("The text says papaya.", encoding="utf-8")
+    ingest = Ingest(folder)
+    shelf = ingest.updated(Shelf())
+    assert list(shelf.entries) == ["0.txt", "a\\x09b.txt", "a\\x0ab.txt"]
+    assert ingest.updated(shelf) is shelf
+    (folder / "0.txt").unlink()
+    assert [hit.chunk.document for hit in ingest.updated(shelf).search("nectarine")] == ["a\\x0ab.txt"]
+    ingest.close()
+
+
+def test_what_a_killed_save_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    """It may hold the text of a document that is gone since."""
+    folder, place = tmp_path / "docs", tmp_path / "index"
+    folder.mkdir()
+    (folder / "a.txt").write_text("The text says nectarine.", encoding="utf-8")
+    first = Ingest(folder, save_to=place)
+    first.kept(first.updated(Shelf()))
+    first.close()
+    (place / "changes.tmp").write_bytes(b"The deleted text.")
+    (place / "changes-0123.bin").write_bytes(b"The deleted text.")
+    second = Ingest(folder, save_to=place)
+    assert second.restored().documents == ["a.txt"]
+    assert b"deleted" not in b"".join(path.read_bytes() for path in place.iterdir() if path.is_file())
+    second.close()

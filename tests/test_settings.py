@@ -119,3 +119,13 @@ def test_a_key_is_never_shown() -> None:
     settings = load_settings(slm_api_key="sk-secret")
     assert "sk-secret" not in repr(settings)
     assert "sk-secret" not in settings.model_dump_json()
+
+
+def test_an_index_among_the_documents_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be read as documents, which changes it, which changes the documents."""
+    monkeypatch.setenv("RAG_DOCS_DIR", str(tmp_path / "docs"))
+    monkeypatch.setenv("RAG_INDEX_DIR", str(tmp_path / "docs" / "index"))
+    with pytest.raises(SettingsError, match="RAG_INDEX_DIR lies among the documents"):
+        load_settings()
+    monkeypatch.setenv("RAG_INDEX_DIR", str(tmp_path / "docs" / ".index"))
+    assert load_settings().index_dir == tmp_path / "docs" / ".index"

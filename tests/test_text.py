@@ -149,3 +149,11 @@ def test_words_of_anything_are_words(text: str, language: str) -> None:
     made = words(text, language)
     assert all(word and not word.isspace() for word in made)
     assert made == words(text, language)
+
+
+@pytest.mark.parametrize("piece", ["1,", "b-", "bc/", "x."], ids=["numbers", "hyphens", "paths", "dots"])
+def test_a_name_without_end_costs_no_memory(piece: str) -> None:
+    """A list without spaces is many names, not one of a million parts."""
+    made = words(piece * 1_000_000)
+    assert len(made) >= 1_000_000
+    assert max(map(len, made)) < 200

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rag.errors import QuestionError
 
+_MOST_BYTES = 500_000_000
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -38,7 +39,9 @@ def read_questions(path: Path) -> list[Known]:
         QuestionError: the file cannot be read, has no question, or a line is not as above; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+            raise QuestionError(f"{path} is no file of questions of at most {_MOST_BYTES:,} bytes. Name another one.")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at the other line ends that JSON may contain
     except (OSError, UnicodeDecodeError) as error:
         raise QuestionError(f"{path} cannot be read ({error}). Name a file of questions in JSON Lines.") from error
     known = [_known(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
@@ -50,7 +53,7 @@ def read_questions(path: Path) -> list[Known]:
 def _known(line: str, where: str) -> Known:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise QuestionError(f"{where} is not JSON ({error}).") from error
     match found:
         case {"question": str(question), "answers": list(answers), **rest} if question.strip():
