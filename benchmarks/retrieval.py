@@ -231,7 +231,7 @@ def measure_life(corpus: list[Words], questions: list[Words]) -> dict[str, float
     # The words are the corpus's own: how long the stemmer takes is another question.
     with (
         patch("rag.part.terms", lambda chunk: chunk.text.split()),
-        patch("rag.bm25.words", lambda text, *_: text.split()),
+        patch("rag.bm25.question_words", lambda text, *_: text.split()),
         tempfile.TemporaryDirectory() as name,
     ):
         folder = Path(name)

@@ -53,6 +53,8 @@ _QUIET_S, _REST = 2.0, 5
 _ASK_EVERY_S = 10.0
 # How many meanings are learnt before looking up, and how long to wait while somebody needs an answer, in seconds.
 _LESSON, _PAUSE_S = 4, 0.2
+_RESTLESS_S = 30.0  # where it is never quiet, the index is kept all the same after so long
+_SETTLED_S = 10.0  # the model and the first question come first
 _KEPT_EVERY = 100 * _LESSON
 # Of how many sets of uploads the shelf is remembered.
 _CONVERSATIONS = 16
@@ -315,6 +317,7 @@ class Library:
 
     async def _learn_on(self) -> None:
         index: Index | None = None
+        await asyncio.sleep(_SETTLED_S)
         while True:
             if self.shelf.index is not index:
                 index = self.shelf.index
@@ -377,7 +380,9 @@ class Library:
         while True:
             await self._unsaved.wait()
             shelf, since = None, time()
-            while shelf is not self.shelf and time() - since < _LATEST_S:  # until nothing changes for a while
+            while shelf is not self.shelf and time() - since < max(
+                _RESTLESS_S, 20 * took
+            ):  # until it is quiet for a while
                 shelf = self.shelf
                 await asyncio.sleep(max(_QUIET_S, _REST * took))
             try:
