@@ -15,7 +15,7 @@ from rag import okapi
 from rag.arrays import BrokenFile, offsets_of, read_folder, write_folder
 from rag.chunking import Chunk
 from rag.grams import grams_of
-from rag.part import Part, rows_at, terms
+from rag.part import Part, check_owners, rows_at, terms
 from rag.ranking import closeness, second_look
 from rag.text import question_words
 
@@ -281,10 +281,7 @@ class Bm25Index:
         Raises:
             ValueError: a chunk belongs to another document than it is given for.
         """
-        for name, chunks in replaced.items():
-            for chunk in chunks:
-                if chunk.document != name:
-                    raise ValueError(f"a chunk of {chunk.document} was given for {name}")
+        check_owners(replaced)
         changed = {*replaced, *removed}
         gone = [place for name in changed if (place := self._in_base.get(name))]
         base = self._base.without(rows_at(gone))

@@ -242,10 +242,6 @@ class Library:
         """How much a word tells in these documents; see `Bm25Index.idf`."""
         return self.shelf.weight(word)
 
-    def nearest(self, question: str, *, most: int = 3) -> list[str]:
-        """The documents that look most like a question; see `Shelf.nearest`."""
-        return self.shelf.nearest(question, most=most)
-
     def with_uploads(self, uploads: Sequence[Document]) -> Shelf:
         """The current state and a conversation's own documents; asked for again, it is the same object."""
         if not uploads:

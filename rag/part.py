@@ -45,6 +45,19 @@ def terms(chunk: Chunk) -> list[str]:
     return [*name, *headings, *headings, *words(f"{chunk.opening} {chunk.text}", chunk.language)]
 
 
+def check_owners(replaced: Mapping[str, Sequence[Chunk]]) -> None:
+    """
+    Make sure that chunks are given for the document that they belong to.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, chunks in replaced.items():
+        for chunk in chunks:
+            if chunk.document != name:
+                raise ValueError(f"a chunk of {chunk.document} was given for {name}")
+
+
 @cache
 def rules() -> str:
     """A fingerprint of the rules by which chunks become words; what was indexed by others finds nothing."""

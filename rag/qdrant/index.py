@@ -17,7 +17,7 @@ from rag import okapi
 from rag.bm25 import Hit, Meaning
 from rag.chunking import Chunk
 from rag.grams import grams_of
-from rag.part import Part, terms
+from rag.part import Part, check_owners, terms
 from rag.qdrant.collection import Collection as Chunks
 from rag.qdrant.collection import Match
 from rag.qdrant.server import Server
@@ -264,10 +264,7 @@ class QdrantIndex:
         Raises:
             ValueError: a chunk belongs to another document than it is given for.
         """
-        for name, chunks in replaced.items():
-            for chunk in chunks:
-                if chunk.document != name:
-                    raise ValueError(f"a chunk of {chunk.document} was given for {name}")
+        check_owners(replaced)
         own = {name: chunks for name, chunks in self._own.items() if name not in removed} | dict(replaced)
         view = type(self).__new__(type(self))
         view._set(
