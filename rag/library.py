@@ -157,7 +157,8 @@ class Library:
             except Stopped:
                 return False
             except (RagError, OSError) as error:
-                fault = f"{error}{KEPT if before.documents else ''}"
+                # What is on a server is asked for there, and is gone with it.
+                fault = f"{error}{KEPT if before.documents and not self._asked else ''}"
                 shelf = before if fault == before.fault else replace(before, fault=fault, change=Change())
             else:
                 if shelf is not before and shelf.entries is not before.entries:

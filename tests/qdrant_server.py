@@ -154,8 +154,8 @@ class Core:
         )
         points, after = shard.scroll(asked)
         return {
-            "points": [{"id": str(one.id), "payload": one.payload} for one in points],
-            "next_page_offset": None if after is None else str(after),
+            "points": [{"id": _id(one.id), "payload": one.payload} for one in points],
+            "next_page_offset": None if after is None else _id(after),
         }
 
     def _post_points_query_batch(self, _: str, shard: edge.EdgeShard, body: Json) -> list[Json]:
@@ -176,7 +176,7 @@ class Core:
         )
         return [
             {
-                "id": str(one.id),
+                "id": _id(one.id),
                 "version": one.version,
                 "score": one.score,
                 "payload": one.payload,
@@ -191,6 +191,10 @@ class Core:
 DONE = {"operation_id": 1, "status": "completed"}
 
 
+def _id(one: Any) -> int | str:
+    return one if isinstance(one, int) else str(one)
+
+
 def _filter(asked: Json | None) -> Any:
     if not asked:
         return None
@@ -198,6 +202,8 @@ def _filter(asked: Json | None) -> Any:
 
 
 def _condition(asked: Json) -> Any:
+    if "is_empty" in asked:
+        return edge.IsEmptyCondition(asked["is_empty"]["key"])
     match = asked["match"]
     return edge.FieldCondition(
         asked["key"], match=edge.MatchAny(match["any"]) if "any" in match else edge.MatchValue(match["value"])
@@ -208,6 +214,10 @@ class QdrantDouble:
     """
     The server, while it runs.
 
+    Args:
+        folder: what it keeps; another one may go on with it later.
+        port: where it listens; 0: anywhere.
+
     Attributes:
         url: where it listens.
         core: what answers.
@@ -216,7 +226,7 @@ class QdrantDouble:
         api_key: what must come with each request; None: nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.core = Core(folder)
         self.requests: list[tuple[str, str, Any]] = []
         self.on_request: Callable[[str, str], None] = lambda method, path: None
@@ -258,7 +268,7 @@ class QdrantDouble:
             def log_message(self, format: str, *args: Any) -> None:
                 """Keep quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

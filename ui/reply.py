@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import chainlit as cl
 
-from rag.errors import QuestionError, RagError
+from rag.errors import QuestionError, RagError, SearchError
 from rag.events import Answer, Answered, Cost, Escalated, Event, Retrieved, Token, Waiting
 from rag.evidence import Citation
 from rag.shelf import Shelf
@@ -151,9 +151,7 @@ class Reply:
         searched = message.metadata["searched"]
         if answer.citations or answer.unsupported or searched:
             described = zip(message.metadata["sources"], answer.citations, strict=True)
-            sources = await asyncio.to_thread(
-                lambda: [source | self._surroundings(citation) for source, citation in described]
-            )
+            sources = await asyncio.to_thread(self._with_surroundings, list(described))
             shown = {"answer": message.id, "sources": sources, "unsupported": answer.unsupported, "searched": searched}
             self._sources = await self._send_element("Sources", shown)
         self._shelf = Shelf()  # the state that it cites need not be kept as long as the page
@@ -211,10 +209,21 @@ class Reply:
         await element.send(for_id=self._message.id)
         return element
 
-    def _surroundings(self, citation: Citation) -> dict[str, Any]:
+    def _with_surroundings(self, described: Sequence[tuple[dict[str, Any], Citation]]) -> list[dict[str, Any]]:
+        shelf = self._shelf
+        sources = []
+        for source, citation in described:
+            try:
+                around = shelf.neighbours(citation.evidence.chunk)
+            except SearchError as error:  # what is quoted is here; the server is not asked again for what is around it
+                log.warning("sources are shown without what is around them: %s", error)
+                shelf, around = Shelf(), ("", "")
+            sources.append(source | self._surroundings(citation, *around))
+        return sources
+
+    def _surroundings(self, citation: Citation, before: str, after: str) -> dict[str, Any]:
         evidence = citation.evidence
         chunk = evidence.chunk
-        before, after = self._shelf.neighbours(chunk)
         start, end = evidence.start - chunk.start, evidence.end - chunk.start
         return {
             "before": _before(before + chunk.text[:start], len(before) + start),

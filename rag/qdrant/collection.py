@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Some
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rag.chunking import Chunk
 from rag.errors import SearchError
 from rag.part import rules, terms
-from rag.qdrant.points import chunk_of, dimension, payload_of, point_id, weights, whole_stamps
+from rag.qdrant.points import chunk_of, dimension, is_ours, payload_of, point_id, weights, whole_stamps
 from rag.qdrant.server import Server
 
 if TYPE_CHECKING:
-    from qdrant_client import models
+    from qdrant_client import QdrantClient, models
+
+T = TypeVar("T")
 
 VECTOR = "bm25"
 # Every field that is filtered or counted by has an index: some servers refuse to look without one.
@@ -27,6 +29,7 @@ _BATCH, _BATCH_CHARS = 256, 2_000_000
 _PAGE = 1_000
 # Writing goes on through a server's restart: about half a minute.
 _PATIENCE = 8
+_FIRST = ("document", "stamp", "heading", "language")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Collection:
     """
     A collection that was opened or made.
 
+    Points that others put there are refused when it is opened or made. Those that come later are never hits, chunks
+    or documents, though they count in the server's statistics.
+
     Attributes:
         server: where it is; whoever opened it closes it.
         name: of the collection.
@@ -79,10 +85,16 @@ class Collection:
         A collection that is there.
 
         Raises:
-            SearchError: there is no server, no such collection, or one that was made by other rules.
+            SearchError: there is no server, no such collection, one that was made by other rules, or one in which
+                somebody else keeps points.
         """
         server.check()
-        info = _info(server, name)
+        collection = cls._found(server, name, _info(server, name), chunk_words)
+        collection._refuse_others()
+        return collection
+
+    @classmethod
+    def _found(cls, server: Server, name: str, info: models.CollectionInfo | None, chunk_words: int) -> Self:
         if info is None:
             raise SearchError(
                 f"Qdrant at {server.url} has no collection {name}. Fill it with python -m rag load, "
@@ -102,12 +114,14 @@ class Collection:
             SearchError: there is no server, or a collection of this name that is not ours.
         """
         server.check()
-        info = _info(server, name)
+        info = _info(server, name, tries=_PATIENCE)
         if info is None or _is_blank(info):
             cls._prepare(server, name, info, About(average(), chunk_words, rules()))
-        collection = cls.opened(server, name, chunk_words=chunk_words)
+            info = _info(server, name, tries=_PATIENCE)
+        collection = cls._found(server, name, info, chunk_words)
         for field in _INDEXED:  # whoever made it may have been stopped before he came to this
             collection._count_by(field)
+        collection._refuse_others()
         return collection
 
     @staticmethod
@@ -126,10 +140,35 @@ class Collection:
                     tries=_PATIENCE,
                 )
             except SearchError:
-                if _info(server, name) is None:  # else another program was quicker, or our first try did arrive
+                # Unless another program was quicker, or our first try did arrive.
+                if _info(server, name, tries=_PATIENCE) is None:
                     raise
         else:
             server.ask(lambda client: client.update_collection(name, metadata=metadata))
+
+    def _ask(self, request: Callable[[QdrantClient], T], *, tries: int = 2) -> T:
+        try:
+            return self.server.ask(request, tries=tries)
+        except SearchError as error:
+            if getattr(error.__cause__, "status_code", None) == 404:
+                raise self._gone() from error
+            raise
+
+    def _gone(self) -> SearchError:
+        return SearchError(
+            f"Collection {self.name} at {self.server.url} is gone. Fill it again with python -m rag load."
+        )
+
+    def _refuse_others(self) -> None:
+        from qdrant_client import models
+
+        unstamped = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key="stamp"))])
+        count = self._ask(lambda client: client.count(self.name, unstamped, exact=True)).count
+        if count:
+            raise SearchError(
+                f"Collection {self.name} at {self.server.url} has points of somebody else ({count:,}). Set "
+                "RAG_QDRANT_COLLECTION to another name and run python -m rag load, or delete them."
+            )
 
     def write(self, documents: Mapping[str, tuple[str, Sequence[Chunk]]]) -> None:
         """
@@ -161,13 +200,13 @@ class Collection:
         from qdrant_client import models
 
         kind = models.PayloadSchemaType(_INDEXED[field])
-        self.server.ask(lambda client: client.create_payload_index(self.name, field, kind, wait=True), tries=_PATIENCE)
+        self._ask(lambda client: client.create_payload_index(self.name, field, kind, wait=True), tries=_PATIENCE)
 
     def _upsert(self, points: list[models.PointStruct]) -> None:
-        self.server.ask(lambda client: client.upsert(self.name, points, wait=True), tries=_PATIENCE)
+        self._ask(lambda client: client.upsert(self.name, points, wait=True), tries=_PATIENCE)
 
     def _delete(self, some: models.Filter) -> None:
-        self.server.ask(lambda client: client.delete(self.name, some, wait=True), tries=_PATIENCE)
+        self._ask(lambda client: client.delete(self.name, some, wait=True), tries=_PATIENCE)
 
     def _batches(self, documents: Mapping[str, tuple[str, Sequence[Chunk]]]) -> Iterator[list[models.PointStruct]]:
         batch: list[models.PointStruct] = []
@@ -209,22 +248,23 @@ class Collection:
 
     def stamps(self, names: Some[str]) -> dict[str, int]:
         """The stamps that points of some documents have, and how many points have each; see `whole_stamps`."""
-        return self._counts("stamp", _any("document", names), 4 * len(names) + 100) if names else {}
+        condition = _any("document", names) if names else None
+        return self._counts("stamp", condition, 4 * len(names) + 100, tries=_PATIENCE) if condition else {}
 
     def languages(self) -> list[str]:
         """The languages of the documents."""
-        return sorted(self._counts("language", None, _PAGE))
+        return sorted(self._counts("language", None, _PAGE, tries=2))
 
     def count(self) -> int:
         """How many chunks there are."""
-        return self.server.ask(lambda client: client.count(self.name, exact=True)).count
+        return self._ask(lambda client: client.count(self.name, exact=True)).count
 
-    def _counts(self, field: str, condition: models.FieldCondition | None, limit: int) -> dict[str, int]:
+    def _counts(self, field: str, condition: models.FieldCondition | None, limit: int, *, tries: int) -> dict[str, int]:
         from qdrant_client import models
 
         some = models.Filter(must=[condition]) if condition else None
-        answer = self.server.ask(
-            lambda client: client.facet(self.name, field, facet_filter=some, limit=limit, exact=True), tries=_PATIENCE
+        answer = self._ask(
+            lambda client: client.facet(self.name, field, facet_filter=some, limit=limit, exact=True), tries=tries
         )
         return {str(hit.value): hit.count for hit in answer.hits}
 
@@ -274,15 +314,9 @@ class Collection:
         ]
         if not requests:
             return [], {}
-        answers = self.server.ask(lambda client: client.query_batch_points(self.name, requests))
+        answers = self._ask(lambda client: client.query_batch_points(self.name, requests))
         found = answers.pop(0).points if len(requests) > len(unknown) else []
-        try:
-            matches = [Match(chunk_of(point.payload or {}), point.score) for point in found]
-        except (KeyError, TypeError) as error:
-            raise SearchError(
-                f"Collection {self.name} at {self.server.url} has points that are not ours. Load into another one: "
-                "set RAG_QDRANT_COLLECTION."
-            ) from error
+        matches = [Match(chunk, point.score) for point in found if (chunk := chunk_of(point.payload or {}))]
         told = {word: _told(answer.points, word) for word, answer in zip(unknown, answers, strict=True)}
         return matches, told
 
@@ -291,21 +325,22 @@ class Collection:
         from qdrant_client import models
 
         some = models.Filter(must=[models.FieldCondition(key="document", match=models.MatchValue(value=name))])
-        return sorted(map(chunk_of, self._payloads(some)), key=lambda chunk: chunk.number)
+        chunks = [chunk for payload in self._payloads(some) if (chunk := chunk_of(payload))]
+        return sorted(chunks, key=lambda chunk: chunk.number)
 
     def firsts(self) -> Iterator[dict[str, Any]]:
         """Of every document, in no order: its `document`, `stamp`, `heading` and `language`."""
         from qdrant_client import models
 
         some = models.Filter(must=[models.FieldCondition(key="number", match=models.MatchValue(value=0))])
-        return self._payloads(some, ["document", "stamp", "heading", "language"])
+        return (first for first in self._payloads(some, [*_FIRST]) if is_ours(first, _FIRST))
 
     def sample(self, size: int) -> list[Chunk]:
         """Some chunks, as if drawn at random: those with the lowest ids, and ids are hashes."""
-        points, _ = self.server.ask(
+        points, _ = self._ask(
             lambda client: client.scroll(self.name, limit=size, with_payload=True, with_vectors=False)
         )
-        return [chunk_of(point.payload or {}) for point in points]
+        return [chunk for point in points if (chunk := chunk_of(point.payload or {}))]
 
     def _payloads(self, some: models.Filter, wanted: list[str] | bool = True) -> Iterator[dict[str, Any]]:
         offset: Any = None
@@ -319,7 +354,7 @@ class Collection:
     def _page(
         self, some: models.Filter, wanted: list[str] | bool, offset: Any
     ) -> tuple[list[models.Record], models.ExtendedPointId | None]:
-        return self.server.ask(
+        return self._ask(
             lambda client: client.scroll(
                 self.name, some, limit=_PAGE, offset=offset, with_payload=wanted, with_vectors=False
             )
@@ -329,17 +364,17 @@ class Collection:
         """A text that is another one after a load."""
         info = _info(self.server, self.name)
         if info is None:
-            raise SearchError(f"Collection {self.name} at {self.server.url} is gone. Load the documents again.")
+            raise self._gone()
         return f"{(info.config.metadata or {}).get('loaded', '')} {info.points_count}"
 
     def mark(self) -> None:
         """Tell everybody who looks at `state` that something has changed."""
         metadata = {"loaded": uuid.uuid4().hex}
-        self.server.ask(lambda client: client.update_collection(self.name, metadata=metadata), tries=_PATIENCE)
+        self._ask(lambda client: client.update_collection(self.name, metadata=metadata), tries=_PATIENCE)
 
     def deleted(self) -> None:
         """Delete the whole collection."""
-        self.server.ask(lambda client: client.delete_collection(self.name))
+        self._ask(lambda client: client.delete_collection(self.name))
 
 
 def _told(points: Sequence[models.ScoredPoint], word: str) -> float:
@@ -347,8 +382,8 @@ def _told(points: Sequence[models.ScoredPoint], word: str) -> float:
         return math.inf
     vectors: Any = points[0].vector
     vector = vectors[VECTOR]
-    weight = dict(zip(vector.indices, vector.values, strict=True))[dimension(word)]
-    return points[0].score / float(weight)
+    weight = float(dict(zip(vector.indices, vector.values, strict=True))[dimension(word)])
+    return points[0].score / weight if weight > 0 else math.inf  # ours are above 0
 
 
 def _any(field: str, values: Some[str]) -> models.FieldCondition:
@@ -357,10 +392,10 @@ def _any(field: str, values: Some[str]) -> models.FieldCondition:
     return models.FieldCondition(key=field, match=models.MatchAny(any=sorted(values)))
 
 
-def _info(server: Server, name: str) -> models.CollectionInfo | None:
-    if not server.ask(lambda client: client.collection_exists(name), tries=_PATIENCE):
+def _info(server: Server, name: str, *, tries: int = 2) -> models.CollectionInfo | None:
+    if not server.ask(lambda client: client.collection_exists(name), tries=tries):
         return None
-    return server.ask(lambda client: client.get_collection(name), tries=_PATIENCE)
+    return server.ask(lambda client: client.get_collection(name), tries=tries)
 
 
 def _is_blank(info: models.CollectionInfo) -> bool:
@@ -380,7 +415,9 @@ def _about(info: models.CollectionInfo, server: Server, name: str, chunk_words: 
     except (KeyError, TypeError):
         about = None
     if about is None or not _fits(info):
-        raise SearchError(f"{where} is not one of ours. Set RAG_QDRANT_COLLECTION to another name.")
+        raise SearchError(
+            f"{where} is not one of ours. Set RAG_QDRANT_COLLECTION to another name and run python -m rag load."
+        )
     if about.words != rules():
         raise SearchError(
             f"{where} was loaded with other rules for words, by another version of this program. Set "

@@ -8,7 +8,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from rag.catalogue import Change, Entry
+from rag.qdrant.collection import Collection as Chunks
 from rag.qdrant.index import QdrantIndex
+from rag.qdrant.server import Server
 from rag.shelf import Shelf
 
 
@@ -37,7 +39,8 @@ class Followed:
         self._url, self._name = url, name
         self._chunk_words = chunk_words
         self._api_key = api_key
-        self._index: QdrantIndex | None = None
+        self._server: Server | None = None
+        self._seen: Chunks | None = None
         self._state = ""
 
     def stop(self) -> None:
@@ -45,8 +48,8 @@ class Followed:
 
     def close(self) -> None:
         """Close the connections to the server."""
-        if self._index is not None:
-            self._index.close()
+        if self._server is not None:
+            self._server.close()
 
     def restored(self) -> Shelf:
         """An empty shelf: the documents are kept on the server."""
@@ -61,28 +64,30 @@ class Followed:
         The shelf as the collection is now; the same object if nothing changed.
 
         Raises:
-            SearchError: the server gave no answer, or the collection is not there or was made by other rules.
+            SearchError: the server gave no answer, or the collection is not there, was made by other rules, or has
+                points of somebody else.
         """
-        if self._index is None:
-            self._index = QdrantIndex.opened(
-                self._url, self._name, chunk_words=self._chunk_words, api_key=self._api_key
-            )
-        state = self._index.collection.state()
-        if state == self._state and not shelf.fault:
+        if self._server is None:
+            self._server = Server(self._url, api_key=self._api_key)
+        if self._seen is not None and self._seen.state() == self._state and not shelf.fault:
             return shelf
-        entries = dict(sorted((entry.name, entry) for entry in self._entries(self._index)))
-        self._index.forget()
-        self._state = state
+        # Opened anew: it may have been deleted and made again, by other rules or with another average.
+        seen = Chunks.opened(self._server, self._name, chunk_words=self._chunk_words)
+        state, index = seen.state(), QdrantIndex(seen)
+        index.learn()  # a page that only counts must not wait for the server
+        entries = dict(sorted((entry.name, entry) for entry in _entries(seen)))
+        self._seen, self._state = seen, state
         fault = None if entries else f"Collection {self._name} is empty. Fill it with python -m rag load."
-        return Shelf(entries, self._index, fault, Change.between(shelf.entries, entries))
+        return Shelf(entries, index, fault, Change.between(shelf.entries, entries))
 
-    def _entries(self, index: QdrantIndex) -> Iterator[Entry]:
-        for first in index.collection.firsts():
-            stamp, heading = first["stamp"], first["heading"]
-            yield Entry(
-                first["document"],
-                digest=stamp,
-                chunks=int(stamp.rpartition("-")[2]),
-                title=heading[0] if heading else "",
-                language=first["language"],
-            )
+
+def _entries(seen: Chunks) -> Iterator[Entry]:
+    for first in seen.firsts():
+        stamp, heading = first["stamp"], first["heading"]
+        yield Entry(
+            first["document"],
+            digest=stamp,
+            chunks=int(stamp.rpartition("-")[2]),
+            title=heading[0] if heading else "",
+            language=first["language"],
+        )

@@ -54,29 +54,33 @@ class _Shared:
         self._learnt: _Learnt | None = None
         self._sample: Segment | None = None
 
+    def known(self) -> _Learnt:
+        # Of whatever age: the page asks for it where nothing may wait for a server.
+        return self._learnt or self.learn()
+
     def learnt(self) -> _Learnt:
-        learnt, now = self._learnt, self._clock()
-        if learnt is None or now >= learnt.until:
-            learnt = _Learnt(self.collection.count(), self.collection.languages(), now + _FRESH_S)
-            self._learnt = learnt
+        known = self._learnt
+        return self.learn() if known is None or self._clock() >= known.until else known
+
+    def learn(self) -> _Learnt:
+        now = self._clock()
+        self._learnt = learnt = _Learnt(self.collection.count(), self.collection.languages(), now + _FRESH_S)
         return learnt
 
     def sample(self) -> Segment:
         with self._lock:  # it takes a moment, and once is enough
-            if self._sample is None or (not len(self._sample) and self.learnt().size):
+            if self._sample is None or (not len(self._sample) and self.known().size):
                 self._sample = Segment.build(map(terms, self.collection.sample(_SAMPLE)))
             return self._sample
-
-    def forget(self) -> None:
-        self._learnt = self._sample = None
 
 
 class QdrantIndex:
     """
     A view of a collection; safe to search from several threads, each request waiting for the server.
 
-    What other programs write to the collection is found as soon as it is there; the statistics follow within
-    30 seconds. `updated` makes a view with documents of its own, which stay in this process: a conversation's
+    What other programs write to the collection is found as soon as it is there; the statistics follow with the first
+    question after 30 seconds. `len` and `words` answer from them and do not wait for the server, once anything was
+    asked. `updated` makes a view with documents of its own, which stay in this process: a conversation's
     uploads are never sent to the server. `upsert` and `remove` write to the collection, for everybody.
 
     Scores are the server's: its idf is ln((N + 1) / (n + 0.5)), where rank-bm25 has ln((N - n + 0.5) / (n + 0.5)),
@@ -123,7 +127,7 @@ class QdrantIndex:
 
     def __len__(self) -> int:
         hidden = sum(len(self._collection.document(name)) for name in self._hidden)
-        return self._shared.learnt().size - hidden + len(self._part)
+        return self._shared.known().size - hidden + len(self._part)
 
     @property
     def collection(self) -> Chunks:
@@ -204,11 +208,11 @@ class QdrantIndex:
 
     def words(self, query: str) -> list[str]:
         """The words of a question as the documents' languages make them; several languages may give several."""
-        return question_words(query, sorted({*self._shared.learnt().languages, *self._part.passages.languages}))
+        return question_words(query, sorted({*self._shared.known().languages, *self._part.passages.languages}))
 
     def idf(self, word: str) -> float:
         """How much a word tells; see `Bm25Index.idf`. Costs a request for a word that was not asked for lately."""
-        size = self._shared.learnt().size + len(self._part)
+        size = self._shared.known().size + len(self._part)
         if not size:
             return 0.0
         frequency = min(self._frequency(word) or 1.0, size)
@@ -219,7 +223,7 @@ class QdrantIndex:
     def _frequency(self, word: str) -> float:
         # In about how many chunks a word stands; costs nothing where that was learnt before.
         self._learn([word])
-        learnt, part = self._shared.learnt(), self._part
+        learnt, part = self._shared.known(), self._part
         own = part.segment.words.get(word)
         told = learnt.told.get(word, math.inf)
         # Of N chunks, all of the server's: idf = ln((N + 1) / (n + 0.5)). Rounding must not make a half of none.
@@ -251,7 +255,7 @@ class QdrantIndex:
     def _told(self, word: str) -> float:
         # The server's idf, so that the same text has the same score here and there; of a word that it does not know,
         # what it would be with this view's own documents among the others.
-        learnt = self._shared.learnt()
+        learnt = self._shared.known()
         told = learnt.told.get(word, math.inf)
         if math.isfinite(told):
             return told
@@ -276,6 +280,11 @@ class QdrantIndex:
         """This index: the server tidies up by itself."""
         return self
 
-    def forget(self) -> None:
-        """Learn anew what is there, at the next question."""
-        self._shared.forget()
+    def learn(self) -> None:
+        """
+        Learn how many chunks there are, and in which languages, now instead of with the next question.
+
+        Raises:
+            SearchError: the server gave no answer.
+        """
+        self._shared.learn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +19,21 @@ from rag.chunking import Chunk
 
 _IDS = uuid.UUID("6f7bd7d8-3c1c-5a0e-9e0a-52a5d4a3c9b1")  # of ours alone; a new one makes every point another
 _FIELDS = [field.name for field in fields(Chunk)]
+# What is in the payload of a point of ours, as JSON has it; a stamp looks like nobody else's.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "document": (str,),
+    "number": (int,),
+    "heading": (list,),
+    "start": (int,),
+    "end": (int,),
+    "page": (int, type(None)),
+    "markdown": (bool,),
+    "opening": (str,),
+    "language": (str,),
+    "stamp": (str,),
+}
+_STAMP = re.compile(r"[0-9a-f]{24}-[1-9][0-9]*")
 
 # Names, numbers and scripts of all kinds: whatever changes what becomes of words changes what becomes of these.
 _PROBE = "The runners' RAG_DOCS_DIR holds 1,024.5 Häuser and rag/library.py; streamToken, C++, 東京タワー, नेपाली भाषा."
@@ -62,15 +78,21 @@ def payload_of(chunk: Chunk, stamp: str) -> dict[str, Any]:
     return {name: _for_json(value) for name, value in zip(_FIELDS, astuple(chunk), strict=True)} | {"stamp": stamp}
 
 
-def chunk_of(payload: Mapping[str, Any]) -> Chunk:
-    """
-    The chunk of a payload.
+def is_ours(payload: Mapping[str, Any], names: Collection[str] = tuple(_KINDS)) -> bool:
+    """Whether these fields of a payload are what `payload_of` makes; nobody else's points look like it by chance."""
+    return (
+        all(type(payload.get(name)) in _KINDS[name] for name in names)
+        and _STAMP.fullmatch(payload["stamp"]) is not None
+        and all(isinstance(part, str) for part in payload["heading"])
+    )
 
-    Raises:
-        KeyError: it is not one of ours.
-    """
-    values = {name: payload[name] for name in _FIELDS}
-    return Chunk(**{**values, "heading": tuple(values["heading"])})
+
+def chunk_of(payload: Mapping[str, Any]) -> Chunk | None:
+    """The chunk of a payload; None if the point is not one of ours."""
+    if not is_ours(payload):
+        return None
+    values: dict[str, Any] = {name: payload.get(name) for name in _FIELDS}
+    return Chunk(**values | {"heading": tuple(payload["heading"])})
 
 
 def stamp_of(name: str, source: bytes, chunks: int) -> str:

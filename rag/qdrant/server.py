@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+# The client tells of each request, with its whole URL.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 # Collections have metadata from here on; in them lies by which words and weights a collection was made.
 _OLDEST = (1, 16)
