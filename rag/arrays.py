@@ -162,7 +162,7 @@ def write_folder(
             temporary.unlink()  # the same content; it may be mapped, which forbids to replace it on Windows
         else:
             os.replace(temporary, folder / names[role])
-    text = json.dumps({"files": names, "body": body})
+    text = _in_json({"files": names, "body": body})
     with open(folder / "index.tmp", "w", encoding="utf-8") as file:
         file.write(f"{hashlib.blake2b(text.encode()).hexdigest()}\n{text}")
         file.flush()
@@ -170,6 +170,13 @@ def write_folder(
     os.replace(folder / "index.tmp", folder / _INDEX)
     _remove_others(folder, names.values())
     return names
+
+
+def _in_json(value: Any) -> str:
+    # As json.dumps, which holds Python's lock for all that it is given at once.
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(str(name))}: {_in_json(one)}' for name, one in value.items())}}}"
+    return json.dumps(value)
 
 
 def tidy_folder(folder: Path) -> None:

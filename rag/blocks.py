@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rag.inline import ITEM, QUOTE, plain
 
@@ -23,10 +24,12 @@ _SIGNS = frozenset("#>`~-*+=_|<[:0123456789•‣◦▪●○■·")
 # What is longer is no heading and no row of column names, whatever its marks say: both are copied to what is below.
 _LONGEST_HEADING = 300
 _DEEPEST_LIST = 20
+# So many characters are cut into lines at once, and so many blocks kept: neither grows with the text.
+_CUT_AT_ONCE = 16_384
+_KEPT_AT_MOST = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """
     What is never joined to its neighbour in a sentence. It consists of whole lines.
 
@@ -73,9 +76,15 @@ def blocks(text: str, *, markdown: bool = True, opening: str = "") -> list[Block
 
 def scan(text: str, *, markdown: bool = True) -> list[Block]:
     """The blocks of a whole text in order, headings among them. The title of its front matter is the first one."""
+    return list(walk(text, markdown=markdown))
+
+
+def walk(text: str, *, markdown: bool = True) -> Iterator[Block]:
+    """What `scan` returns, one after the other: a text of a million blocks needs no more memory than one of a few."""
     scanner = _Scanner(text, markdown)
+    found = scanner.found
     position = 0
-    for line in text.splitlines(keepends=True):
+    for line in _lines(text):
         start, position = position, position + len(line)
         if position <= scanner.skip_to:
             continue
@@ -83,8 +92,20 @@ def scan(text: str, *, markdown: bool = True) -> list[Block]:
             start = scanner.skip_to
             line = text[start:position]
         scanner.take(start, line.rstrip())
+        if len(found) > _KEPT_AT_MOST:
+            yield from found[:-1]
+            del found[:-1]  # the last one may turn out to be the header row of a table
     scanner.close()
-    return scanner.found
+    yield from found
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, each with its end."""
+    start = 0
+    while start < len(text):
+        cut = text.find("\n", start + _CUT_AT_ONCE) + 1 or len(text)
+        yield from text[start:cut].splitlines(keepends=True)
+        start = cut
 
 
 def title_of(text: str, heading: Block) -> str:
@@ -247,7 +268,7 @@ class _Scanner:
                 self._end, self._kind, self._depth = end, "heading", 1 if sign == "=" else 2
                 self.close()
                 return True
-        if sign in "-*_" and len(bare := content.replace(" ", "").replace("\t", "")) > 2 and not bare.strip(sign):
+        if sign in "-*_" and not content.strip(f"{sign} \t") and content.count(sign) > 2:
             self.close()
             return True
         if sign == "[" and not paragraph and _REFERENCE.match(content):

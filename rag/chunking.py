@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, islice
 from typing import NamedTuple
 
-from rag.blocks import Block, blocks, scan, title_of
+from rag.blocks import Block, blocks, title_of, walk
 from rag.documents import Document
 from rag.inline import cells, plain
 from rag.languages import DEFAULT
-from rag.text import sentences
+from rag.readers.base import PARTS, too_many_parts
+from rag.text import each_sentence
 
 __all__ = ["Block", "Chunk", "blocks", "count_words", "plain", "split"]
 
@@ -23,6 +25,7 @@ _UNSPACED = re.compile(
     "\uff00-\uff9f\U00020000-\U0003ffff]+"
 )
 _CHARACTERS_PER_WORD = 2
+_COUNTED_AT_ONCE = 65_536  # characters: a list of all words of a long line takes ten times its memory
 # A chunk may be this much too long where the rest would otherwise be a chunk of less than a quarter.
 _OVERFLOW = 1.15
 _TINY = 0.25
@@ -65,6 +68,14 @@ class Chunk:
     language: str = DEFAULT
 
 
+class _Sized(NamedTuple):
+    """A block, its words, and the words between it and the block before it."""
+
+    block: Block
+    words: int
+    gap: int
+
+
 class _Piece(NamedTuple):
     """
     What is not cut any more: a block, an item with all that is in it, a table, or a part of a block too long.
@@ -89,7 +100,7 @@ class _Piece(NamedTuple):
     turns: bool = False
 
 
-def split(document: Document, *, max_words: int = 150) -> list[Chunk]:
+def split(document: Document, *, max_words: int = 150, most_parts: int = PARTS) -> list[Chunk]:
     """
     Cut a document into chunks of about `max_words` words: at most 15 % more, and only to spare a tiny chunk.
 
@@ -99,8 +110,16 @@ def split(document: Document, *, max_words: int = 150) -> list[Chunk]:
     that is longer than a chunk is a chunk, except that a run of words without any full stop is cut as
     `rag.text.sentences` cuts it. A document of headings only is made of chunks of headings.
 
+    Takes time linear in the text, and little memory beside it and the chunks.
+
+    Args:
+        document: what to cut.
+        max_words: the size of a chunk, in words.
+        most_parts: how many blocks, or sentences of blocks that are too long, it may have.
+
     Raises:
         ValueError: `max_words` is below 1.
+        DocumentsError: the document has more parts than that.
 
     >>> text = "# Router\\n\\nHold the button.\\n\\n## Port\\n\\nIt is 8000."
     >>> [(chunk.heading, chunk.text) for chunk in split(Document("router.md", text))]
@@ -109,12 +128,15 @@ def split(document: Document, *, max_words: int = 150) -> list[Chunk]:
     if max_words < 1:
         raise ValueError(f"max_words must be at least 1, was: {max_words}")
     text, markdown = document.text, document.is_markdown
-    found = scan(text, markdown=markdown)
     paged = bool(document.pages) or "\f" in text
     language = document.language or DEFAULT
     chunks: list[Chunk] = []
-    for heading, parts in _sections(text, found):
+    cut = 0
+    for heading, parts in _sections(text, markdown=markdown, most_parts=most_parts):
         for pieces in _packed(_pieces(document, parts, max_words, paged=paged), max_words):
+            cut += len(pieces)
+            if cut > most_parts:
+                raise too_many_parts(most_parts)
             start, end = pieces[0].start, pieces[-1].end
             page, opening = document.page_at(start), _opening(text, pieces[0])
             chunks.append(
@@ -132,84 +154,119 @@ def count_words(text: str) -> int:
     >>> count_words("Hold the button."), count_words("ボタンを長押し"), count_words("ปุ่ม reset")
     (3, 4, 3)
     """
+    if len(text) <= _COUNTED_AT_ONCE:
+        words, unspaced = _words_and_unspaced(text)
+    else:
+        words = unspaced = start = 0
+        while start < len(text):
+            cut = text.find(" ", start + _COUNTED_AT_ONCE) + 1 or len(text)
+            more = _words_and_unspaced(text[start:cut])
+            words, unspaced, start = words + more[0], unspaced + more[1], cut
+    return words + -(-unspaced // _CHARACTERS_PER_WORD)
+
+
+def _words_and_unspaced(text: str) -> tuple[int, int]:
+    """How many words there are with spaces around them, and how many characters of scripts that have no spaces."""
     if text.isascii():
-        return len(text.split())
+        return len(text.split()), 0
     unspaced = sum(map(len, _UNSPACED.findall(text)))
-    if not unspaced:
-        return len(text.split())
-    return len(_UNSPACED.sub(" ", text).split()) + -(-unspaced // _CHARACTERS_PER_WORD)
+    return len((_UNSPACED.sub(" ", text) if unspaced else text).split()), unspaced
 
 
-def _sections(text: str, found: Sequence[Block]) -> Iterator[tuple[tuple[str, ...], Sequence[Block]]]:
+def _sections(text: str, *, markdown: bool, most_parts: int) -> Iterator[tuple[tuple[str, ...], Iterable[Block]]]:
     """The blocks between two headings each time, with the headings above them, outermost first."""
     trail: list[tuple[int, str]] = []  # (level, heading)
-    parts: list[Block] = []
-    if all(block.kind == "heading" for block in found):
-        yield (), found
-        return
-    for block in found:
-        if block.kind != "heading":
-            parts.append(block)
+    has_text = False
+    for is_heading, run in groupby(_counted(walk(text, markdown=markdown), most_parts), key=_is_heading):
+        if not is_heading:
+            has_text = True
+            yield tuple(title for _, title in trail if title), run
             continue
-        if parts:
-            yield tuple(title for _, title in trail if title), parts
-            parts = []
-        while trail and trail[-1][0] >= block.depth:
-            trail.pop()
-        trail.append((block.depth, title_of(text, block)))
-    if parts:
-        yield tuple(title for _, title in trail if title), parts
+        for block in run:
+            while trail and trail[-1][0] >= block.depth:
+                trail.pop()
+            trail.append((block.depth, title_of(text, block)))
+    if not has_text:
+        yield (), walk(text, markdown=markdown)
 
 
-def _pieces(document: Document, parts: Sequence[Block], max_words: int, *, paged: bool) -> list[_Piece]:
+def _is_heading(block: Block) -> bool:
+    return block.kind == "heading"
+
+
+def _counted(found: Iterable[Block], most: int) -> Iterator[Block]:
+    for number, block in enumerate(found):
+        if number == most:
+            raise too_many_parts(most)
+        yield block
+
+
+def _pieces(document: Document, parts: Iterable[Block], max_words: int, *, paged: bool) -> Iterator[_Piece]:
     text = document.text
-    sizes = [count_words(text[block.start : block.end]) for block in parts]
-    gaps = [0, *(_words_between(text, one, two) for one, two in pairwise(parts))][: len(parts)]
-    pieces: list[_Piece] = []
     parents: list[Block] = []
-    for at, to in _wholes(text, parts, [size + gap for size, gap in zip(sizes, gaps, strict=True)], max_words):
-        block, last = parts[at], parts[to - 1]
-        around = tuple(parents[: block.depth - (block.kind == "item")])
+    before: Block | None = None
+    for whole, following in _wholes(text, parts, max_words):
+        (block, words, gap), last = whole[0], whole[-1].block
+        around = tuple(parents[: block.depth - (block.kind == "item")]) if parents else ()
         if block.kind == "item":
             parents[block.depth - 1 :] = [block]
-        turns = paged and at > 0 and _page_turns(document, parts[at - 1].end, block.start)
-        leads = to < len(parts) and _announces(text, last, parts[to])
-        if to - at > 1 or sizes[at] <= max_words or block.kind == "row":
-            size = sum(sizes[at:to]) + sum(gaps[at + 1 : to])
-            pieces.append(_Piece(block.start, last.end, size, gaps[at], block, around, leads, turns))
-            continue
-        spans = _lines(text, block) if block.kind == "code" else _sentences(text, block, max_words)
-        for number, (start, end, size) in enumerate(spans, start=1):
-            # The fences stay with a line of the code.
-            edge = block.kind == "code" and number in (1, len(spans) - 1)
-            first, final = number == 1, number == len(spans)
-            gap = gaps[at] if first else 0
-            pieces.append(_Piece(start, end, size, gap, block, around, leads if final else edge, turns and first))
-    return pieces
-
-
-def _wholes(text: str, parts: Sequence[Block], sizes: Sequence[int], max_words: int) -> Iterator[tuple[int, int]]:
-    """Ranges of the blocks that stay together: an item with all that is in it, a table, or else a block alone."""
-    at = 0
-    while at < len(parts):
-        first, to = parts[at], at + 1
-        size = sizes[at]
-        if first.kind == "row":
-            while to < len(parts) and _same_table(text, parts[to - 1], parts[to]):
-                size += sizes[to]
-                to += 1
-        elif first.kind == "item":
-            while to < len(parts) and size <= max_words and _is_in(parts[to], first):
-                size += sizes[to]
-                to += 1
-        if size <= max_words:
-            yield at, to
-        elif first.kind == "row":
-            yield from ((row, row + 1) for row in range(at, to))
+        turns = paged and before is not None and _page_turns(document, before.end, block.start)
+        leads = following is not None and _announces(text, last, following)
+        before = last
+        if len(whole) > 1 or words <= max_words or block.kind == "row":
+            size = sum(one.words + one.gap for one in whole) - gap
+            yield _Piece(block.start, last.end, size, gap, block, around, leads, turns)
+        elif block.kind == "code":
+            spans = _lines(text, block)
+            for number, (start, end, size) in enumerate(spans, start=1):
+                # The fences stay with a line of the code.
+                stays = leads if number == len(spans) else number in (1, len(spans) - 1)
+                first = number == 1
+                yield _Piece(start, end, size, gap if first else 0, block, around, stays, turns and first)
         else:
-            to = at + 1
-            yield at, to
-        at = to
+            for number, (start, end, size) in enumerate(_sentences(text, block, max_words)):
+                first, final = number == 0, end == block.end
+                yield _Piece(start, end, size, gap if first else 0, block, around, leads and final, turns and first)
+
+
+def _wholes(text: str, parts: Iterable[Block], max_words: int) -> Iterator[tuple[list[_Sized], Block | None]]:
+    """
+    The blocks that stay together, each time with the block that follows: an item with all that is in it, a table, or
+    else a block alone. No more of them are looked at ahead than fit into a chunk.
+    """
+    source = _sized(text, parts)
+    ahead = deque(islice(source, 1))
+    row: Block | None = None  # of a table that is too long, the one before
+    while ahead:
+        first, to = ahead[0].block, 1
+        size = ahead[0].words + ahead[0].gap
+        goes_on = row is not None and _same_table(text, row, first)
+        if first.kind in ("row", "item") and not goes_on:
+            while size <= max_words and _has(ahead, to, source):
+                block, words, gap = ahead[to]
+                if not (_same_table(text, ahead[to - 1].block, block) if first.kind == "row" else _is_in(block, first)):
+                    break
+                size += words + gap
+                to += 1
+        if size > max_words:
+            to = 1
+        row = first if first.kind == "row" and (goes_on or size > max_words) else None
+        whole = [ahead.popleft() for _ in range(to)]
+        yield whole, ahead[0].block if _has(ahead, 0, source) else None
+
+
+def _has(ahead: deque[_Sized], at: int, source: Iterator[_Sized]) -> bool:
+    if len(ahead) <= at:
+        ahead.extend(islice(source, 1))
+    return len(ahead) > at
+
+
+def _sized(text: str, parts: Iterable[Block]) -> Iterator[_Sized]:
+    end = -1
+    for block in parts:
+        gap = _words_between(text, end, block.start) if end >= 0 else 0
+        end = block.end
+        yield _Sized(block, count_words(text[block.start : end]), gap)
 
 
 def _same_table(text: str, row: Block, block: Block) -> bool:
@@ -220,8 +277,8 @@ def _is_in(block: Block, item: Block) -> bool:
     return block.depth > item.depth or (block.depth == item.depth and block.kind != "item")
 
 
-def _words_between(text: str, one: Block, other: Block) -> int:
-    between = text[one.end : other.start]
+def _words_between(text: str, end: int, start: int) -> int:
+    between = text[end:start]
     return 0 if between.isspace() else count_words(between)
 
 
@@ -254,23 +311,22 @@ def _lines(text: str, block: Block) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _sentences(text: str, block: Block, max_words: int) -> list[tuple[int, int, int]]:
+def _sentences(text: str, block: Block, max_words: int) -> Iterator[tuple[int, int, int]]:
     """(start, end, words) of each sentence, those joined again that were cut only because they are long."""
     body = text[block.start : block.end]
-    spans: list[tuple[int, int, int]] = []
     parts: list[tuple[int, int, int]] = []  # of the sentence that has not ended yet
-    for start, end in sentences(body):
+    for start, end in each_sentence(body):
         parts.append((block.start + start, block.start + end, count_words(body[start:end])))
         if end == len(body) or body[max(start, end - 12) : end].rstrip(_CLOSING).endswith(_SENTENCE_ENDS):
             size = sum(words for _, _, words in parts)
             whole = len(parts) > 1 and size <= max_words * _LONGEST_SENTENCE
-            spans += [(parts[0][0], parts[-1][1], size)] if whole else parts
+            yield from [(parts[0][0], parts[-1][1], size)] if whole else parts
             parts = []
-    return spans + parts
+    yield from parts
 
 
-def _packed(pieces: Sequence[_Piece], limit: int) -> list[list[_Piece]]:
-    packed: list[list[_Piece]] = []
+def _packed(pieces: Iterable[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    previous: list[_Piece] = []  # held back, as the last two are balanced
     current: list[_Piece] = []
     size = 0
     for piece in pieces:
@@ -278,16 +334,16 @@ def _packed(pieces: Sequence[_Piece], limit: int) -> list[list[_Piece]]:
         turns = piece.turns and size * 2 >= limit and not current[-1].leads
         if current and (turns or size + piece.gap + piece.words > room):
             stay = len(current) - _leading(current, piece, limit)
-            packed.append(current[:stay])
-            current = current[stay:]
+            if previous:
+                yield previous
+            previous, current = current[:stay], current[stay:]
             size = _size(current)
         current.append(piece)
         size += piece.words + (piece.gap if len(current) > 1 else 0)
-    if current:
-        packed.append(current)
-    if len(packed) > 1:
-        packed[-2:] = _balanced(packed[-2], packed[-1], limit)
-    return packed
+    if previous:
+        yield from _balanced(previous, current, limit)
+    elif current:
+        yield current
 
 
 def _leading(current: Sequence[_Piece], piece: _Piece, limit: int) -> int:

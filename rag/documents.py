@@ -128,7 +128,7 @@ def check_folder(folder: Path) -> None:
 
 def read_file(path: Path, *, name: str, parsers: Parsers) -> Document:
     """
-    Read one file.
+    Read one file; one without a structure, such as a log, that grows meanwhile, as it was when it was opened.
 
     Args:
         path: where it is.
@@ -139,7 +139,8 @@ def read_file(path: Path, *, name: str, parsers: Parsers) -> Document:
         DocumentsError: why it is left out, in words.
     """
     chosen = format_of(path.suffix)
-    raw = read_within(str(path), str(path.parents[name.count("/")]), most=chosen.most_bytes)
+    folder = str(path.parents[name.count("/")])
+    raw = read_within(str(path), folder, most=chosen.most_bytes, growing=not chosen.risky)
     extract = parsers.read(path.suffix, raw) if chosen.risky else read(path.suffix, raw)
     return Document(name, extract.text, extract.markdown, extract.pages, extract.title)
 

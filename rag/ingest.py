@@ -31,6 +31,7 @@ from rag.documents import (
     read_inline,
 )
 from rag.errors import DocumentsError
+from rag.homes import lock_of
 from rag.index import Index
 from rag.part import rules
 from rag.readers import FORMATS
@@ -41,10 +42,12 @@ from rag.shelf import Shelf, in_language, title_of
 log = logging.getLogger(__name__)
 
 # Whatever changes what a document becomes (readers, chunking) raises it, and saved indexes are built anew.
-_VERSION = 2
+_VERSION = 3
 _READ_WITH = (
     "py3langid", "charset-normalizer", "lxml", "pypdfium2", "mammoth", "python-pptx", "openpyxl", "docutils",
 )  # fmt: skip
+# A larger text is not decoded and cut before the others, but beside them: 1 MB can take a second, 20 MB many.
+_LARGE_TEXT = 1_000_000  # bytes
 # A file that was written this shortly before it was read may be written again without looking any newer.
 _TICK_NS = 20_000_000
 # As many chunks are indexed at once: no more than a second's work, so that whoever wants to stop is heard.
@@ -99,7 +102,7 @@ class _Growing:
 class Ingest:
     """
     Reads a folder, or an inline list, into shelves. Everything here takes its time: call it in one thread, all but
-    `stop` and the attributes, which are for others to read.
+    `stop` and the attributes, which are for others to read, and `kept`, which has a thread of its own.
 
     Args:
         folder: where the documents are.
@@ -188,7 +191,7 @@ class Ingest:
                     path.unlink()
 
     def _is_ours(self, place: Path) -> bool:
-        self._lock = self._lock or SaveLock(place / "lock")
+        self._lock = self._lock or lock_of(place)
         return self._lock.acquire()
 
     def _save(self, shelf: Shelf) -> None:
@@ -206,11 +209,15 @@ class Ingest:
         """
         Keep a shelf for the next start, and tidy it up: what was removed is then nowhere any more, on no disk either.
 
+        May go on in a second thread while the first makes newer shelves; see `rag.shelf.caught_up`.
+
         A disk that is full or closed costs nothing but the time of that start. Of several processes that keep the
         same index, the first does.
         """
         if shelf.index.has_removed or shelf.index.needs_merge:
             shelf = replace(shelf, index=shelf.index.merged())
+            if isinstance(shelf.index, Bm25Index):
+                shelf.index.prepare()
         self._save(shelf)
         return shelf
 
@@ -344,12 +351,13 @@ class Ingest:
         return Shelf(entries, growing.index, fault, Change.between(old, entries), shelf.meaning)
 
     def _reads(self, paths: Mapping[str, Path], old: Mapping[str, Entry], patience: float | None) -> Iterator[_Read]:
-        # What can be read here, while another thread waits for the parser; then what was parsed.
+        # What can be read here, while another thread waits for the parser, or cuts long texts; then what that made.
         here: dict[str, Path] = {}
         parsed: dict[str, Future[_Read | None]] = {}
         for name, path in sorted(paths.items()):
             chosen = FORMATS.get(path.suffix.lower())
-            if chosen is not None and chosen.risky:
+            stamp = _stamp(path)
+            if chosen is not None and (chosen.risky or (stamp is not None and stamp.size > _LARGE_TEXT)):
                 parsed[name] = self._being_parsed(path, name)
             else:
                 here[name] = path

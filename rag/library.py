@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -23,11 +23,12 @@ from rag.documents import Document, read_file
 from rag.encoder import Encoder
 from rag.errors import RagError
 from rag.evidence import forget_texts
+from rag.homes import UNUSED_DAYS, forget_unused, home_of
 from rag.index import Index
 from rag.ingest import Ingest, Stopped
-from rag.meanings import MOST_CHUNKS, Meanings
+from rag.meanings import MOST_CHUNKS, Meanings, Vectors, can_learn
 from rag.qdrant import Followed
-from rag.shelf import Shelf
+from rag.shelf import Shelf, caught_up
 
 log = logging.getLogger(__name__)
 # It tells of each change, also of those in a log file among the documents.
@@ -46,15 +47,17 @@ _TICK_MS = 500
 PATIENCE_S = 1.0
 # How long nothing must change before listeners are told; and how long they wait at most, in seconds.
 _CALM_S, _LATEST_S = 0.8, 10.0
-# How long nothing must change before the index is tidied up and kept for the next start, in seconds, and as many
-# times as long as it took last.
-_QUIET_S, _REST = 2.0, 5
+# How long nothing must change before the index is tidied up and kept for the next start, and how long that waits at
+# most: in seconds, and as many times as long as it took last.
+_QUIET_S, _REST = 2.0, 2
+_RESTLESS_S, _RESTLESS = 5.0, 4
 # How often a server is asked whether its documents changed, in seconds.
 _ASK_EVERY_S = 10.0
 # How many meanings are learnt before looking up, and how long to wait while somebody needs an answer, in seconds.
 _LESSON, _PAUSE_S = 4, 0.2
-_RESTLESS_S = 30.0  # where it is never quiet, the index is kept all the same after so long
-_SETTLED_S = 10.0  # the model and the first question come first
+# So many chunks of a conversation's own documents are learnt while they are read in: three seconds' work.
+_MOST_OWN = 120
+_SETTLED_S = 5.0  # the model and the first question come first
 _KEPT_EVERY = 100 * _LESSON
 # Of how many sets of uploads the shelf is remembered.
 _CONVERSATIONS = 16
@@ -75,7 +78,7 @@ class Library:
         language: of all documents, an ISO 639-1 code; None: told by each one's text.
         save_to: a folder that keeps the index for the next start; None: it is not kept.
         read: reads one file, as `read_file` does.
-        by_meaning: whether to search by meaning too, where the extra for it is installed.
+        by_meaning: whether to compare the best chunks with a question by meaning too.
 
     Attributes:
         shelf: the current state. Whoever needs one state for longer keeps it; it never changes.
@@ -102,8 +105,7 @@ class Library:
         self._asked = followed is not None
         self._chunk_words = chunk_words
         self._language = language
-        home = hashlib.blake2b(os.path.realpath(folder).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        place = save_to / home if save_to else None
+        place = home_of(folder, save_to) if save_to else None
         self._ingest: Ingest | Followed = followed or Ingest(
             folder, inline=inline, chunk_words=chunk_words, language=language, save_to=place, read=read
         )
@@ -111,16 +113,19 @@ class Library:
         self._meanings: Meanings | None = None
         self._place = place
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="library")  # the one thread that calls the ingest
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="library-keeping")  # and the one for `Ingest.kept`
         self._lock = asyncio.Lock()
         self._restored = False
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._unsaved = asyncio.Event()
         self._told: Mapping[str, Entry] | None = None  # what listeners know of
-        self._telling: asyncio.TimerHandle | None = None
-        self._untold_since = 0.0
+        self._telling: asyncio.Task[None] | None = None
+        self._untold_since: float | None = None
+        self._changed_at = 0.0
         self._with_uploads: dict[tuple[Document, ...], Shelf] = {}  # used from several threads
         self._with_uploads_of: Index | None = None
+        self._own_vectors: dict[Document, Mapping[bytes, Vectors]] = {}
         self._uploads_lock = threading.Lock()
         self.shelf = Shelf(fault="The documents are not read yet.")
         self.listeners: list[Callable[[Change], None]] = []
@@ -162,18 +167,22 @@ class Library:
                 shelf = before if fault == before.fault else replace(before, fault=fault, change=Change())
             else:
                 if shelf is not before and shelf.entries is not before.entries:
+                    self._changed_at = asyncio.get_running_loop().time()
                     self._unsaved.set()
                 self._tell_of(shelf)
             self._restored = True
-            old, self.shelf = self.shelf, shelf
+            old = self.shelf
             if shelf is old:
                 return False
+            self._swap(shelf)
             return bool(shelf.change) or (shelf.fault, shelf.skipped) != (old.fault, old.skipped)
 
     def start(self) -> None:
         """Follow the folder from now on, and keep the index when nothing changes for a while."""
         if not self._tasks and not self._closed:
             self._tasks.append(asyncio.create_task(self._keep()))
+            if self._place:
+                self._tasks.append(asyncio.create_task(self._forget_homes(self._place)))
             if self._watched:
                 self._tasks.append(asyncio.create_task(self._follow()))
             if self._by_meaning:
@@ -187,53 +196,55 @@ class Library:
             return
         self._closed = True
         self._ingest.stop()
-        if self._telling:
-            self._telling.cancel()
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._telling] if self._telling else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
         try:
             async with self._lock:
-                await self._tidy()
+                pass  # what is being read comes to its end
+            await self._tidy()
         finally:
+            await asyncio.to_thread(self._keeper.shutdown)
             await self._in_thread(self._ingest.close)
             await asyncio.to_thread(self._worker.shutdown)
 
     async def learn(self, *, most: int | None = None) -> None:
         """
-        Learn what the chunks mean that nobody knows yet, where the extra for it is installed and they are not too many.
+        Learn what the chunks mean that nobody knows yet, unless they are too many.
 
-        Takes some 50 ms for each; searches go by words alone until all that they look at are known.
+        Takes some 25 ms for each; searches go by words alone until all that they look at are known.
 
         Args:
             most: how many chunks to learn; None: all.
         """
-        if not self._by_meaning:
+        index = self.shelf.index
+        if not self._by_meaning or not isinstance(index, Bm25Index) or len(index) > MOST_CHUNKS:
             return
         if self._meanings is None:
-            encoder = await asyncio.to_thread(Encoder.installed)
-            if encoder is None:
-                self._by_meaning = False
-                return
-            self._meanings = await asyncio.to_thread(Meanings, encoder, save_to=self._place)
+            self._meanings = await asyncio.to_thread(Meanings, Encoder, save_to=self._place)
+        meanings = self._meanings
+        chunks = await asyncio.to_thread(list, index.chunks)
+        if not any(map(can_learn, chunks)):
+            return
+        if most is None:
+            await asyncio.to_thread(meanings.warm)
         async with self._lock:
             if self.shelf.meaning is None:
-                self.shelf = replace(self.shelf, meaning=self._meanings.closeness)
-        index = self.shelf.index
-        if not isinstance(index, Bm25Index) or len(index) > MOST_CHUNKS:
-            return
-        chunks = await asyncio.to_thread(list, index.chunks)
-        missing = (await asyncio.to_thread(self._meanings.missing, chunks))[:most]
+                self.shelf = replace(self.shelf, meaning=meanings.nearness)
+        missing = (await asyncio.to_thread(meanings.missing, chunks))[:most]
+        keep_at = _KEPT_EVERY
         for begin in range(0, len(missing), _LESSON):
             if self._closed or self.shelf.index is not index:
                 break
-            await asyncio.to_thread(self._meanings.learn, missing[begin : begin + _LESSON])
-            if begin % _KEPT_EVERY == 0:
-                await asyncio.to_thread(self._meanings.keep, chunks)
+            await asyncio.to_thread(meanings.learn, missing[begin : begin + _LESSON])
+            if begin > keep_at:
+                keep_at += max(_KEPT_EVERY, begin // 4)
+                await asyncio.to_thread(meanings.keep, chunks)
             while self.busy() and not self._closed:  # noqa: ASYNC110 (a callable has no event)
                 await asyncio.sleep(_PAUSE_S)
-        await asyncio.to_thread(self._meanings.keep, chunks)
+        await asyncio.to_thread(meanings.keep, chunks)
 
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
         """Find the chunks that best answer a question; see `Shelf.search`."""
@@ -255,7 +266,9 @@ class Library:
             self._with_uploads_of = shelf.index
             found = known.get(key)
         if found is None:
-            found = shelf.with_uploads(uploads, max_words=self._chunk_words, language=self._language)
+            found = self._by_their_meaning(
+                shelf.with_uploads(uploads, max_words=self._chunk_words, language=self._language), uploads
+            )
             with self._uploads_lock:
                 if self._with_uploads_of is shelf.index:
                     while len(known) >= _CONVERSATIONS:
@@ -263,44 +276,71 @@ class Library:
                     known[key] = found
         return found
 
+    def _by_their_meaning(self, shelf: Shelf, uploads: Sequence[Document]) -> Shelf:
+        # With the meanings of a conversation's own documents too, if they are not too long to wait for.
+        if shelf.meaning is None or self._meanings is None:
+            return shelf
+        own: dict[bytes, Vectors] = {}
+        for upload in uploads:
+            with self._uploads_lock:
+                vectors = self._own_vectors.get(upload)
+            if vectors is None:
+                chunks = shelf.index.document(upload.name) if not shelf.entries[upload.name].reason else []
+                vectors = self._meanings.learnt(chunks) if len(chunks) <= _MOST_OWN else {}
+                with self._uploads_lock:
+                    self._own_vectors[upload] = vectors
+            own |= vectors
+        return replace(shelf, meaning=partial(self._meanings.nearness, beside=own))
+
     def forget(self, uploads: Sequence[Document]) -> None:
         """Remember nothing more of a conversation's own documents."""
         gone = set(uploads)
         with self._uploads_lock:
             for key in [key for key in self._with_uploads if gone & set(key)]:
                 del self._with_uploads[key]
+            for upload in gone:
+                self._own_vectors.pop(upload, None)
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, lambda: call(*args, **kwargs))
 
+    def _swap(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        with self._uploads_lock:
+            if self._with_uploads_of is not shelf.index:  # and would keep the texts that are gone
+                self._with_uploads.clear()
+                self._with_uploads_of = None
+
     def _tell_of(self, shelf: Shelf) -> None:
-        # Calls come in quick succession: listeners are told when it is calm, or when it is not calm for too long.
         if self._told is None:
             self._told = shelf.entries
-        if not shelf.change or shelf is self.shelf or shelf.entries is self._told:
+        if not shelf.change or shelf is self.shelf or shelf.entries is self._told or self._closed:
             return
-        loop = asyncio.get_running_loop()
-        if self._telling is None:
-            self._untold_since = loop.time()
-        else:
-            self._telling.cancel()
-        self._telling = loop.call_at(min(loop.time() + _CALM_S, self._untold_since + _LATEST_S), self._tell)
+        if self._untold_since is None:
+            self._untold_since = asyncio.get_running_loop().time()
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
 
-    def _tell(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._lock.locked() and loop.time() < self._untold_since + _LATEST_S:  # more is being read
-            self._telling = loop.call_later(_CALM_S, self._tell)
-            return
-        self._telling = None
-        before, self._told = self._told or {}, self.shelf.entries
-        change = Change.between(before, self.shelf.entries)
-        if change.changed or change.removed:
-            forget_texts()
-        for tell in list(self.listeners) if change else []:
-            try:
-                tell(change)
-            except Exception:
-                log.exception("a listener failed")
+    async def _tell(self) -> None:
+        # Calls come in quick succession: listeners are told when it is calm, or when it is not calm for too long.
+        time = asyncio.get_running_loop().time
+        while self._untold_since is not None:
+            latest = self._untold_since + _LATEST_S
+            while (now := time()) < latest:
+                calm = now if self._lock.locked() else self._changed_at  # more is being read
+                if now >= calm + _CALM_S:
+                    break
+                await asyncio.sleep(min(calm + _CALM_S, latest) - now)
+            self._untold_since = None
+            before, self._told = self._told or {}, self.shelf.entries
+            change = await asyncio.to_thread(Change.between, before, self._told)
+            if change.changed or change.removed:
+                forget_texts()
+            for tell in list(self.listeners) if change else []:
+                try:
+                    tell(change)
+                except Exception:
+                    log.exception("a listener failed")
 
     async def _follow(self) -> None:
         while True:
@@ -333,11 +373,12 @@ class Library:
         # Until the folders are no longer those that are watched.
         time = asyncio.get_running_loop().time
         watched, home = self._ingest.folders, await asyncio.to_thread(_home, self._root)
+        paths = await asyncio.to_thread(lambda: list(map(self._from_root, watched)))
         # Linux has a watch for each folder, and the watcher would follow links, out of the folder and anywhere.
         each = sys.platform == "linux"
         looked = -_LOOK_EVERY_S
         changes = awatch(
-            *(map(self._from_root, watched) if each and watched else [self._root]),
+            *(paths if each and watched else [self._root]),
             watch_filter=None,
             debounce=_TOGETHER_MS,
             step=_STEP_MS,
@@ -349,11 +390,11 @@ class Library:
         async with aclosing(changes):
             async for events in changes:
                 pause = max(_LOOK_EVERY_S, self._ingest.look_s / _LOOKING)
+                if 0 < len(events) <= _STORM:  # first, as somebody may wait for it
+                    await self._look([self._below(path) for _, path in events])
                 if len(events) > _STORM or time() - looked > pause or self.shelf.fault is not None:
                     await self._look(None)
                     looked = time()
-                elif events:
-                    await self._look([self._below(path) for _, path in events])
                 if self._ingest.folders != watched or await asyncio.to_thread(_home, self._root) != home:
                     return
 
@@ -376,24 +417,41 @@ class Library:
         time = asyncio.get_running_loop().time
         while True:
             await self._unsaved.wait()
-            shelf, since = None, time()
-            while shelf is not self.shelf and time() - since < max(
-                _RESTLESS_S, 20 * took
-            ):  # until it is quiet for a while
-                shelf = self.shelf
-                await asyncio.sleep(max(_QUIET_S, _REST * took))
+            latest = time() + max(_RESTLESS_S, _RESTLESS * took)
+            while True:
+                now, quiet = time(), self._changed_at + max(_QUIET_S, _REST * took)
+                if now >= min(quiet, latest):
+                    break
+                await asyncio.sleep(min(quiet, latest) - now)
             try:
-                async with self._lock:
-                    begun = time()
-                    await self._tidy()
-                    took = time() - begun
+                await self._tidy()
             except Exception:
                 log.exception("the index could not be kept")  # and is tried again after the next change
+            took = time() - now
 
     async def _tidy(self) -> None:
-        if self._unsaved.is_set():
-            self._unsaved.clear()
-            self.shelf = await self._in_thread(self._ingest.kept, self.shelf)
+        # Takes long: what changes meanwhile is read and found, and is kept the next time.
+        if not self._unsaved.is_set():
+            return
+        self._unsaved.clear()
+        before = self.shelf
+        keeping = self._keeper.submit(self._ingest.kept, before)
+        try:
+            kept = await asyncio.wrap_future(keeping)
+        except asyncio.CancelledError:
+            if keeping.cancelled():  # before it began
+                self._unsaved.set()
+            raise
+        if kept is before:
+            return
+        async with self._lock:
+            self._swap(await self._in_thread(caught_up, kept, before, self.shelf))
+
+    async def _forget_homes(self, own: Path) -> None:
+        await asyncio.sleep(_QUIET_S)
+        gone = await asyncio.to_thread(forget_unused, own.parent, but=own)
+        if gone:
+            log.info("deleted %d indexes that nobody has used for %d days", len(gone), UNUSED_DAYS)
 
 
 def _home(folder: Path) -> tuple[int, int] | None:

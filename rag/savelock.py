@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import IO
@@ -14,9 +16,17 @@ class SaveLock:
         self._path = path
         self._file: IO[bytes] | None = None
 
-    def acquire(self) -> bool:
-        """Whether it is ours, now or already."""
-        if self._file is None:
+    def acquire(self, *, touch: bool = True) -> bool:
+        """
+        Whether it is ours, now or already.
+
+        Args:
+            touch: whether taking it is a use, which its file's date tells.
+
+        Raises:
+            OSError: its file cannot be made.
+        """
+        while self._file is None:
             file = open(self._path, "ab")  # noqa: SIM115 - as long as the lock is held
             try:
                 _lock(file.fileno())
@@ -25,6 +35,12 @@ class SaveLock:
                 return False
             except OSError:
                 pass  # a disk without locks: nobody else is kept away
+            if not _is_at(file, self._path):  # it was deleted before it was ours, and protects nothing
+                file.close()
+                continue
+            if touch:
+                with contextlib.suppress(OSError):
+                    os.utime(self._path)
             self._file = file
         return True
 
@@ -33,6 +49,13 @@ class SaveLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(descriptor: int) -> None:

@@ -143,5 +143,31 @@ def title_of(document: Document, headings: Iterable[Sequence[str]]) -> str:
     return document.title or next((path[0] for path in headings if path), "")
 
 
+def caught_up(kept: Shelf, before: Shelf, now: Shelf) -> Shelf:
+    """
+    The newest shelf on a tidy index, at the price of what has changed since that index was begun.
+
+    Args:
+        kept: what `Ingest.kept` made of `before`.
+        before: the shelf that was current when it began.
+        now: the one that is current.
+    """
+    if now.index is before.index:
+        return replace(now, index=kept.index)
+    if not now.index.has_removed:  # it became one piece meanwhile
+        return now
+    old, new = _indexed(before), _indexed(now)
+    changed = {name: now.index.document(name) for name, digest in new.items() if old.get(name) != digest}
+    index = kept.index.updated(changed, [name for name in old if name not in new])
+    if isinstance(index, Bm25Index):
+        index.prepare()
+    return replace(now, index=index)
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _indexed(shelf: Shelf) -> dict[str, str]:
+    # The digest of each document that has chunks in the index.
+    return {name: entry.digest for name, entry in shelf.entries.items() if entry.indexed}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -33,7 +34,9 @@ _ABBREVIATIONS = frozenset(
     "e.g i.e etc vs cf dr mr mrs ms prof st no nos fig al ca approx inc ltd jr sr vol pp ed est u.s u.k".split()
 )
 
-_SENTENCE_END = regex.compile(r"(?:[.!?…]+[\"'”’)\]*_`]*(?=\s)|[。！？।॥]+[”’」』]*)\s*")
+# A run of marks with spaces between them (. . .) is one end. No start is looked at twice: a line of dots is no end.
+# (The other library would keep note of each mark.)
+_SENTENCE_END = re.compile(r"(?:(?<![.!?…])[.!?…]++[\"'”’)\]*_`]*+(?=\s)\s*+|[。！？।॥]++[”’」』]*+\s*+)++")
 
 # Two to twelve and twenty, as they are written in other languages.
 _OTHER_NUMBER_WORDS = {
@@ -230,15 +233,18 @@ def sentences(text: str) -> list[tuple[int, int]]:
     >>> [text[start:end] for start, end in sentences(text)]
     ['It is slow, e.g. at start.', 'Wait!']
     """
-    spans: list[tuple[int, int]] = []
+    return list(each_sentence(text))
+
+
+def each_sentence(text: str) -> Iterator[tuple[int, int]]:
+    """What `sentences` returns, one after the other."""
     start = 0
     for end in _SENTENCE_END.finditer(text):
         if _ends_nothing(text, start, end):
             continue
-        _add_stripped(spans, text, start, end.end())
+        yield from _stripped(text, start, end.end())
         start = end.end()
-    _add_stripped(spans, text, start, len(text))
-    return spans
+    yield from _stripped(text, start, len(text))
 
 
 def estimate_tokens(text: str) -> int:
@@ -251,10 +257,9 @@ def estimate_tokens(text: str) -> int:
     return (latin + 3) // 4 + (len(text) - latin + 1) // 2
 
 
-def _ends_nothing(text: str, start: int, end: regex.Match[str]) -> bool:
-    dot, after = end.start(), text[end.end() : end.end() + 1]
-    mark = end.group().strip()
-    if after.islower() and (mark[0] == "…" or mark[-1] in "\"'”’)]"):
+def _ends_nothing(text: str, start: int, end: re.Match[str]) -> bool:
+    dot, stop = end.span()
+    if text[stop : stop + 1].islower() and (text[dot] == "…" or end[0].rstrip()[-1] in "\"'”’)]"):
         return True  # asked "why?" and went on
     before = text[max(start, dot - 12) : dot].split()
     if text[dot] != "." or not before:
@@ -265,7 +270,7 @@ def _ends_nothing(text: str, start: int, end: regex.Match[str]) -> bool:
     return last.casefold() in _ABBREVIATIONS or (len(last) == 1 and last.isupper() and last != "I")
 
 
-def _add_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
@@ -276,9 +281,9 @@ def _add_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int)
         if cut < 0:
             cut = max(text.rfind(" ", start + 1, limit), -1)
         cut = cut if cut > start else limit
-        spans.append((start, cut))
+        yield start, cut
         start = cut
         while start < end and text[start].isspace():
             start += 1
     if start < end:
-        spans.append((start, end))
+        yield start, end

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
     {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.savelock", "rag.timings"},
+    {"rag.homes"},
     {"rag.text"},
     {"rag.readers.base", "rag.readers.encodings"},
     {"rag.readers.files", "rag.readers.markdown", "rag.readers.plain", "rag.readers.zipped"},
@@ -27,11 +28,11 @@ LAYERS: list[set[str]] = [
     {"rag.passages", "rag.segment"},
     {"rag.grams", "rag.part", "rag.encoder"},
     {"rag.ranking"},
-    {"rag.bm25", "rag.meanings"},
+    {"rag.bm25"},
     {"rag.index"},
     {"rag.opposites"},
     {"rag.catalogue", "rag.evidence"},
-    {"rag.shelf"},
+    {"rag.meanings", "rag.shelf"},
     {"rag.ingest", "rag.uploads"},
     {"rag.qdrant.server", "rag.qdrant.points"},
     {"rag.qdrant.collection"},

@@ -171,6 +171,7 @@ def test_pathological_text_takes_time_in_proportion_to_its_length(unit: str) -> 
         pytest.param("[" * 80_000 + "]" * 80_000, id="brackets in brackets"),
         pytest.param("|" + "a|" * 140 + "\n|" + "-|" * 140 + "\n" + "|b|\n" * 40_000, id="a wide table"),
         pytest.param("- " + "a b. " * 40_000, id="one long item"),
+        pytest.param("word " * 200 + "." * 100_000 + "x", id="a line of dots"),
         pytest.param("---\n" + "#\n" * 40_000, id="front matter never closed"),
     ],
 )

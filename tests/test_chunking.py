@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rag.blocks import blocks, scan
 from rag.chunking import Chunk, count_words, split
 from rag.documents import Document
+from rag.errors import DocumentsError
 from rag.text import sentences
 
 PAGE = """Before any heading.
@@ -210,6 +212,39 @@ def test_blocks_keep_items_rows_and_code_apart() -> None:
 def test_an_unclosed_code_block_ends_with_the_document() -> None:
     """Half-written files are read too."""
     assert [block.kind for block in blocks("```\ncode\n# more")] == ["code"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("- x\n" * 21, id="items"),
+        pytest.param("# x\n" * 21, id="headings"),
+        pytest.param("x\n\n" * 21, id="paragraphs"),
+        pytest.param("One two three. " * 21, id="sentences"),
+        pytest.param("```\n" + "one two three\n" * 20, id="lines of code"),
+    ],
+)
+def test_what_has_too_many_parts_is_left_out(text: str) -> None:
+    """Each part takes its time, however short it is: a limit in characters alone would be none."""
+    document = Document("a.md", text)
+    assert split(document, max_words=20, most_parts=21)
+    with pytest.raises(DocumentsError, match=r"^more than 20 paragraphs, items, rows or sentences: split it$"):
+        split(document, max_words=20, most_parts=20)
+
+
+@pytest.mark.parametrize("unit", ["- x\n", "| a | b |\n", "x\n\n", "One two. ", ". ", "```\n", "words "])
+def test_cutting_needs_little_memory_beside_the_chunks(unit: str) -> None:
+    """Blocks, sentences and words are looked at one after the other, and not kept."""
+    document = Document("a.md", unit * (200_000 // len(unit)))
+    split(document)
+    tracemalloc.start()
+    try:
+        chunks = split(document)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert chunks
+    assert peak - kept < 6 * len(document.text)
 
 
 def test_a_size_below_one_is_the_callers_mistake() -> None:

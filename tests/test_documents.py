@@ -203,6 +203,33 @@ def test_a_file_that_changes_meanwhile_is_left_for_the_next_time() -> None:
         read_within("/proc/version", "/proc", most=TEXT_BYTES)
 
 
+def test_a_file_that_only_grows_is_read_as_it_was_when_it_was_opened(tmp_path: Path, parsers: Parsers) -> None:
+    """A log is never left alone; what it has is sound, and half a line of it may end within a letter."""
+    path = tmp_path / "busy.log"
+    lines = [f"Line {number} says käse.\n" for number in range(100_000)]
+    path.write_text("".join(lines[:60_000]), encoding="utf-8")
+    stop = threading.Event()
+
+    def grow() -> None:
+        with path.open("ab", buffering=0) as file:
+            for at in range(0, 40_000, 20):
+                raw = "".join(lines[60_000 + at : 60_020 + at]).encode()
+                file.write(raw[:-5])  # ends within a letter
+                file.write(raw[-5:])
+                if stop.is_set():
+                    return
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        texts = [read_file(path, name="busy.log", parsers=parsers).text for _ in range(10)]
+    finally:
+        stop.set()
+        writer.join()
+    whole = "".join(lines)
+    assert all(whole.startswith(text) and text.endswith("käse.\n") for text in texts)
+
+
 @needs_links
 def test_nothing_outside_is_read_even_if_a_link_is_swapped_in(docs: Path, tmp_path: Path, parsers: Parsers) -> None:
     """A folder on the way is exchanged for a link to another, again and again, while files are read."""
@@ -254,6 +281,31 @@ def test_a_link_put_in_between_check_and_use_is_not_followed(tmp_path: Path) -> 
     for path in ("inside/x.md", "x.md"):
         with pytest.raises(OSError):
             open_within(str(folder / path), str(folder))
+
+
+@pytest.mark.skipif(os.mkdir not in os.supports_dir_fd, reason="paths are short here")
+def test_a_file_a_thousand_folders_down_costs_as_much_as_its_path_is_long(tmp_path: Path) -> None:
+    """Looking at each folder on the way to each file once took minutes; the bound is for slow machines."""
+    at, deep = os.open(tmp_path, os.O_RDONLY), []
+    for number in range(1_500):
+        os.mkdir("a", dir_fd=at)
+        below = os.open("a", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at, deep = below, [*deep, "a"]
+        with open(os.open("a.md", os.O_CREAT | os.O_WRONLY, dir_fd=at), "w") as file:
+            file.write(f"Number {number}.")
+    os.close(at)
+    begun = time.monotonic()
+    try:
+        reading = read_folder(tmp_path)
+        assert time.monotonic() - begun < 20
+        assert len(reading.documents) == 1_500
+        assert reading.documents[-1].text in {f"Number {number}." for number in range(1_500)}
+    finally:  # pytest would go down into them
+        for depth in range(len(deep), 0, -1):
+            folder = tmp_path.joinpath(*deep[:depth])
+            (folder / "a.md").unlink()
+            folder.rmdir()
 
 
 def test_many_files_are_listed_fast_and_in_order(tmp_path: Path) -> None:

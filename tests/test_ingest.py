@@ -17,7 +17,7 @@ from rag.catalogue import Change
 from rag.documents import Document, read_file
 from rag.errors import DocumentsError
 from rag.ingest import Ingest, Stopped
-from rag.shelf import Shelf
+from rag.shelf import Shelf, caught_up
 
 
 class Spy:
@@ -135,6 +135,7 @@ def test_many_steps_lead_where_one_reading_would(tmp_path: Path, ingest_of: Call
     names = ["a.md", "b.txt", "c/a.md", "c/d.txt", "c/e/f.md", "g.xyz"]
     step_by_step = ingest_of(folder)
     shelf = step_by_step.updated(Shelf())
+    begun, kept = shelf, shelf
     for _ in range(40):
         path = folder / chance.choice(names)
         other = folder / chance.choice(names)
@@ -152,7 +153,10 @@ def test_many_steps_lead_where_one_reading_would(tmp_path: Path, ingest_of: Call
         touched = [path, path.parent, other, other.parent, folder / "c", folder / "c" / "e"]
         if chance.random() < 0.7:
             shelf = step_by_step.updated(shelf, touched if chance.random() < 0.7 else None)
-    shelf = step_by_step.updated(shelf)
+        if chance.random() < 0.3:  # as if it had been kept since
+            shelf = caught_up(kept, begun, shelf)
+            begun, kept = shelf, step_by_step.kept(shelf)
+    shelf = step_by_step.updated(caught_up(kept, begun, shelf))
     at_once = ingest_of(folder).updated(Shelf())
     assert {name: entry.fate for name, entry in shelf.entries.items()} == {
         name: entry.fate for name, entry in at_once.entries.items()
@@ -245,26 +249,35 @@ def test_one_bad_file_never_blocks_another(docs: Path, ingest_of: Callable[..., 
     }
 
 
-def test_a_parser_that_takes_long_keeps_nobody_waiting(docs: Path, ingest_of: Callable[..., Ingest], spy: Spy) -> None:
+@pytest.mark.parametrize(
+    ("slow", "text"),
+    [
+        pytest.param("a-price.csv", "animal,price\nzebra,12\n", id="needs a parser"),
+        pytest.param("a-tale.txt", "zebra" + " " * 1_000_000, id="large"),
+    ],
+)
+def test_a_file_that_takes_long_keeps_nobody_waiting(
+    docs: Path, ingest_of: Callable[..., Ingest], spy: Spy, slow: str, text: str
+) -> None:
     """It goes on beside the others, stands in the list meanwhile, and is found once it is done."""
-    (docs / "prices.csv").write_text("animal,price\nzebra,12\n")
+    (docs / slow).write_text(text)
     settle()
     done = threading.Event()
 
     def waits(name: str) -> None:
-        if name == "prices.csv":
-            done.wait(30)
+        if name == slow:
+            done.wait(5)
 
     spy.before = waits
     ingest = ingest_of()
     shelf = ingest.updated(Shelf(), patience=0.05)
     assert found(shelf, "firewall") == [("ports.md", ())]
-    assert shelf.entries["prices.csv"].fate == "left out: is being read"
+    assert shelf.entries[slow].fate == "left out: is being read"
     assert ingest.updated(shelf, patience=0.0) is shelf
     done.set()
     shelf = ingest.updated(shelf)
-    assert found(shelf, "zebra") == [("prices.csv", ())]
-    assert spy.names.count("prices.csv") == 1
+    assert found(shelf, "zebra") == [(slow, ())]
+    assert spy.names.count(slow) == 1
 
 
 def test_a_changed_file_that_takes_long_to_parse_is_found_as_it_was_until_then(
@@ -337,6 +350,31 @@ def test_an_emptied_folder_is_empty_and_an_unmounted_one_is_refused(
 
 
 # --- Kept for the next start ---------------------------------------------------------------------------------------
+
+
+def test_what_changes_while_a_shelf_is_tidied_up_is_done_to_the_tidy_one(
+    docs: Path, ingest_of: Callable[..., Ingest]
+) -> None:
+    """What was removed before is then nowhere, and what was removed, changed or added since is as it is now."""
+    ingest = ingest_of()
+    (docs / "old.md").write_text("Quaggas are extinct.")
+    (docs / "b.md").write_text("Lions roar.")
+    shelf = ingest.updated(Shelf())
+    (docs / "old.md").unlink()
+    before = ingest.updated(shelf)
+    kept = ingest.kept(before)
+    (docs / "new.md").write_text("Zebras are striped.")
+    (docs / "ports.md").write_text("Giraffes are tall.")
+    (docs / "b.md").unlink()
+    now = ingest.updated(before)
+    after = caught_up(kept, before, now)
+    assert (after.entries, after.change) == (now.entries, now.change)
+    assert after.index.names == ["home/garden.txt", "new.md", "ports.md"]
+    assert [found(after, query) for query in ("zebra", "giraffe", "firewall", "lion")] == [
+        [("new.md", ())], [("ports.md", ())], [], []
+    ]  # fmt: skip
+    assert b"uagga" not in after.index._base.passages.arrays()["texts.blob"].tobytes()  # type: ignore[attr-defined]
+    assert caught_up(kept, before, before).index is kept.index
 
 
 def test_an_unchanged_folder_is_not_read_after_a_restart(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag.catalogue import Change
+from rag.bm25 import Bm25Index
+from rag.catalogue import Change, Entry
 from rag.documents import Document, read_file
+from rag.homes import home_of
 from rag.library import Library
 
 pytestmark = pytest.mark.anyio
@@ -328,6 +333,82 @@ async def test_what_is_deleted_is_soon_in_no_saved_file(docs: Path, tmp_path: Pa
         assert b"firewall" in saved_bytes(place)
 
 
+async def test_what_is_deleted_is_soon_nowhere_though_the_folder_never_rests(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on the disk nor in memory, where a conversation with files of its own would keep it."""
+    place, save = tmp_path / "index", Bm25Index.save
+
+    def slowly(index: Bm25Index, folder: Path, manifest: Mapping[str, Any]) -> None:
+        time.sleep(0.5)  # so that something has always changed meanwhile
+        save(index, folder, manifest)
+
+    monkeypatch.setattr(Bm25Index, "save", slowly)
+    (docs / "xylophone.md").write_text("Quaggas are extinct.")
+
+    async def write_on() -> None:
+        for number in range(10_000):
+            (docs / "restless.md").write_text(f"Note number {number}.")
+            await asyncio.sleep(0.1)
+
+    async with following(docs, save_to=place) as library:
+        await until(lambda: b"Quaggas" in saved_bytes(place))
+        library.with_uploads([Document("upload/a.md", "Zebras are striped.")])
+        assert isinstance(library.shelf.index, Bm25Index)
+        texts = weakref.ref(library.shelf.index._base.passages)
+        restless = asyncio.create_task(write_on())
+        try:
+            (docs / "xylophone.md").unlink()
+            await until(lambda: not library.search("quaggas"))
+            await until(lambda: not any(word in saved_bytes(place) for word in (b"uagga", b"xylophon")))
+            await until(lambda: gc.collect() >= 0 and texts() is None)
+        finally:
+            restless.cancel()
+
+
+async def test_a_change_is_found_while_the_index_is_kept(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeping a large index takes seconds: nobody waits for it, and what changes meanwhile is kept the next time."""
+    place = tmp_path / "index"
+    (docs / "xylophone.md").write_text("Quaggas are extinct.")
+    begun, go_on, save = threading.Event(), threading.Event(), Bm25Index.save
+
+    def slowly(index: Bm25Index, folder: Path, manifest: Mapping[str, Any]) -> None:
+        begun.set()
+        go_on.wait(30)
+        save(index, folder, manifest)
+
+    monkeypatch.setattr(Bm25Index, "save", slowly)
+    async with following(docs, save_to=place) as library:
+        try:
+            (docs / "ports.md").unlink()  # there is something to tidy up
+            await until(begun.is_set)
+            (docs / "new.md").write_text("Zebras are striped.")
+            (docs / "xylophone.md").unlink()
+            await until(lambda: finds(library, "zebra") == ["new.md"] and not library.search("quaggas"))
+        finally:
+            go_on.set()
+        await until(lambda: b"Zebras" in saved_bytes(place) and b"uagga" not in saved_bytes(place))
+        assert [finds(library, query) for query in ("zebra", "firewall", "quaggas")] == [["new.md"], [], []]
+
+
+async def test_a_start_deletes_the_indexes_that_nobody_uses(docs: Path, tmp_path: Path) -> None:
+    """Those of folders that somebody tried once, not our own."""
+    place = tmp_path / "index"
+    (tmp_path / "tried").mkdir()
+    (tmp_path / "tried" / "a.md").write_text("Quaggas are extinct.")
+    for folder in (docs, tmp_path / "tried"):
+        library = Library(folder, save_to=place)
+        await library.refresh()
+        await library.close()
+    for path in place.rglob("*"):
+        os.utime(path, (1, 1))
+    async with following(docs, save_to=place) as library:
+        await until(lambda: list(place.iterdir()) == [home_of(docs, place)])
+        assert finds(library, "firewall") == ["ports.md"]
+
+
 async def test_what_is_deleted_right_before_the_end_is_in_no_saved_file(docs: Path, tmp_path: Path) -> None:
     """Closing tidies up too, and the next start finds the rest without reading."""
     place = tmp_path / "index"
@@ -395,6 +476,36 @@ async def test_listeners_are_told_what_changed_but_not_of_the_first_reading(docs
     await library.refresh()
     await until(lambda: len(told) > 1)
     assert told[1:] == [Change(removed=("new.md",))]
+    await library.close()
+
+
+async def test_what_differs_is_found_out_beside_the_event_loop_and_nothing_is_missed(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With very many files it takes long: everybody else goes on, and what changes meanwhile is told as well."""
+    told: list[Change] = []
+    begun, go_on, between, loop = threading.Event(), threading.Event(), Change.between, threading.get_ident()
+
+    def slowly(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Change:
+        assert threading.get_ident() != loop
+        if not threading.current_thread().name.startswith("library"):  # not the one for the next shelf
+            begun.set()
+            go_on.wait(30)
+        return between(before, after)
+
+    monkeypatch.setattr(Change, "between", slowly)
+    library = Library(docs)
+    library.listeners.append(told.append)
+    with contextlib.ExitStack() as stack:
+        stack.callback(go_on.set)
+        await library.refresh()
+        (docs / "new.md").write_text("Zebras are striped.")
+        await library.refresh()
+        await until(begun.is_set)
+        (docs / "ports.md").unlink()
+        await library.refresh()
+    await until(lambda: len(told) == 2)
+    assert told == [Change(added=("new.md",)), Change(removed=("ports.md",))]
     await library.close()
 
 

@@ -57,6 +57,8 @@ def test_words_are_the_same_for_documents_and_questions(text: str, expected: lis
         pytest.param("See www.example.com. Then go.", ["See www.example.com.", "Then go."], id="address"),
         pytest.param("यह है। वह था।", ["यह है।", "वह था।"], id="danda"),
         pytest.param("これ。それ。", ["これ。", "それ。"], id="no spaces"),
+        pytest.param("Wait . . . So. What? ! Yes", ["Wait . . .", "So.", "What? !", "Yes"], id="marks apart"),
+        pytest.param("Use .NET. It runs.", ["Use .NET.", "It runs."], id="dot before a name"),
         pytest.param("no end", ["no end"], id="no end"),
         pytest.param("  \n ", [], id="blank"),
     ],

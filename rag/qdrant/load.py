@@ -21,7 +21,7 @@ from rag.shelf import in_language
 log = logging.getLogger(__name__)
 
 # Whatever changes what a document becomes (readers, chunking) raises it, and every document is read again.
-_VERSION = 1
+_VERSION = 2
 # So many files are looked up in one request, and documents are written together once they have so many chunks.
 _FILES, _CHUNKS = 64, 256
 # Files, evenly spread, that tell how many words a chunk has on average.

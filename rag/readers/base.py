@@ -14,6 +14,8 @@ OFFICE_BYTES = 100_000_000
 """The largest file of a format that also holds pictures: PDF, Word, slides, workbooks, books."""
 CHARACTERS = 20_000_000
 """The longest text taken from one file."""
+PARTS = 1_000_000
+"""The most paragraphs, list items, rows and the like taken from one file: about as many as a workbook has rows."""
 UNZIPPED_BYTES = 400_000_000
 ZIP_ENTRIES = 10_000
 """The most that a zip file (.docx, .pptx, .xlsx, .epub) may unpack to."""
@@ -79,6 +81,11 @@ def tidy(extract: Extract) -> Extract:
 def too_long(characters: int) -> DocumentsError:
     """The reason for leaving out a text that is too long."""
     return DocumentsError(f"{characters:,} characters of text, the limit is {CHARACTERS:,}: split it")
+
+
+def too_many_parts(limit: int) -> DocumentsError:
+    """The reason for leaving out a text of too many parts, however short they are."""
+    return DocumentsError(f"more than {limit:,} paragraphs, items, rows or sentences: split it")
 
 
 def too_large(size: int, limit: int) -> DocumentsError:

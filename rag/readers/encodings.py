@@ -31,6 +31,32 @@ _NARROW_KATAKANA = re.compile("[｡-ﾟ]")
 _LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüœßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŒ")
 _SIGNS = frozenset("‘’“”„‚–—…•€£§©®™°·«»¡¿²³¼½¾±×µªº´\xa0\xad")
 _INSIDE_WORDS = re.compile(r"(?<=[^\W\d_])[“”„‚…•€£§©®™°«»¡¿²³¼½¾±×µªº´](?=[^\W\d_])")
+# Of languages: their encodings, the letters beyond ASCII, and the letters of ASCII that they do without. The first one
+# into whose alphabet a short text fits is taken; in longer texts other things tell more.
+_ALPHABETS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("cp1252",), "äöüß", ""),
+    (("cp1252",), "àâæçéèêëîïôùûüÿœ", "kw"),
+    (("cp1252",), "áéíñóúü", "kw"),
+    (("cp1252",), "ãáâàçéêíõóôúü", "kwy"),
+    (("cp1252",), "àèéìíòóùú", "jkwxy"),
+    (("cp1252",), "åäöé", ""),
+    (("cp1252",), "æøåé", ""),
+    (("cp1250", "iso8859_2"), "ąćęłńóśźż", "qvx"),
+    (("cp1250", "iso8859_2"), "áčďéěíňóřšťúůýžäľô", "qwx"),
+    (("cp1250", "iso8859_2"), "áéíóöőúüű", "qwx"),
+    (("cp1254",), "çğıöşüâî\u0307", "qwx"),
+)
+# Of languages in scripts of their own: their encodings, and the letters that make up two thirds of any text. The
+# one is taken that has the most of these, as the same bytes are letters in all of them.
+_SCRIPTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("cp1251", "koi8_r", "iso8859_5", "cp866"), "[а-яёА-ЯЁ]", "оеаинтсрвл"),
+    (("cp1251",), "[а-щьюяєіїґА-ЩЬЮЯЄІЇҐ]", "оаинтвіре"),
+    (("cp1253", "iso8859_7"), "[ά-ώΆΈ-Ώΐ-Ϋ]", "αοιετσςνηυρίά"),
+    (("cp1255",), "[א-ת]", "יוהלמאתרבש"),
+)
+_SHORT = 150  # bytes
+_LEAST_COMMON = 0.45
+_UNEVEN = re.compile(r"[^\W\d_a-zA-Z][a-zA-Z]|[a-zA-Z][^\W\d_a-zA-Z]|(?!ё)[а-яά-ώ][А-ЯΑ-Ω]")
 _BESIDE_EACH_OTHER = re.compile(r"[À-ÿœ](?=[À-ÞàâãåæçëìíîïñòóôõøùúûüÿœŒäöáéè])")
 
 
@@ -107,6 +133,8 @@ def _older(raw: bytes) -> str:
     if sound > 10 * broken:
         return mended  # UTF-8 with a few bad bytes: a cut or patched file
     sample = _sample(raw)
+    if len(sample) < _SHORT and (fitting := _by_alphabet(sample)):
+        return raw.decode(fitting, "replace")
     if _is_western(sample):
         return raw.decode("cp1252", "replace")
     from charset_normalizer import from_bytes
@@ -144,6 +172,34 @@ def _sample(raw: bytes) -> bytes:
         cut = max(sample.rfind(b" ", 0, _SAMPLE), sample.rfind(b"\n", 0, _SAMPLE))
         sample = sample[: cut if cut > 0 else _SAMPLE]
     return sample
+
+
+def _by_alphabet(sample: bytes) -> str:
+    """The encoding in which a short text is in one alphabet; empty if there is none."""
+    for encodings, letters, foreign in _ALPHABETS:
+        for encoding in encodings:
+            text = _text_without_strange_signs(sample, encoding).lower()
+            beyond = [character for character in text if character > "\x7f" and character not in _SIGNS]
+            if beyond and set(letters).issuperset(beyond) and not set(foreign).intersection(text):
+                return encoding
+    shares: dict[str, float] = {}
+    for encodings, letters, common in _SCRIPTS:
+        for encoding in encodings:
+            text = _text_without_strange_signs(sample, encoding)
+            beyond = [character for character in text if character > "\x7f" and character not in _SIGNS]
+            if len(beyond) > 1 and not _UNEVEN.search(text) and not re.sub(letters, "", "".join(beyond)):
+                share = sum(character.lower() in common for character in beyond) / len(beyond)
+                shares[encoding] = max(share, shares.get(encoding, 0.0))
+    best = max(shares, key=shares.__getitem__, default="")
+    return best if best and shares[best] >= _LEAST_COMMON else ""
+
+
+def _text_without_strange_signs(sample: bytes, encoding: str) -> str:
+    try:
+        text = sample.decode(encoding)
+    except UnicodeDecodeError:
+        return ""
+    return "" if _INSIDE_WORDS.search(text) else text
 
 
 def _is_western(sample: bytes) -> bool:

@@ -9,6 +9,8 @@ from rag.errors import DocumentsError
 from rag.readers.base import too_large
 
 _NO_FILE = "not a regular file, or a link that leads nowhere"
+# Linux can take hold of a file without opening it, and say where it is.
+_HANDLE = getattr(os, "O_PATH", 0) if os.path.isdir("/proc/self/fd") else 0
 _BY_STEPS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 
 
@@ -17,35 +19,38 @@ def is_within(path: str, folder: str) -> bool:
     return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
 
 
-def read_within(path: str, folder: str, *, most: int) -> bytes:
+def read_within(path: str, folder: str, *, most: int, growing: bool = False) -> bytes:
     """
     The bytes of a file in a folder or below it.
 
-    What is looked at and what is read is the same open file. Where the system allows it, the file is opened step by
-    step from the folder without following links, so that nobody can put a link in its way between check and use.
+    What is looked at and what is read is the same open file. Where the system allows it, the place of that file is
+    checked, or it is opened step by step from the folder without following links, so that nobody can put a link in
+    its way between check and use.
 
     Args:
         path: the file, or a link to one within the folder.
         folder: what it must not lead out of.
         most: the largest size, in bytes.
+        growing: whether a file that something is added to meanwhile is read as it was when it was opened, up to the
+            end of its last whole line; else it is refused.
 
     Raises:
         DocumentsError: it is outside, not a regular file, too large, changing, or cannot be opened.
     """
     try:
-        real_folder, real = os.path.realpath(folder), os.path.realpath(path)
-        if not is_within(real, real_folder):
-            raise DocumentsError("a link out of the folder")
-        if not stat.S_ISREG(os.lstat(real).st_mode):  # before it is opened: opening a device may do things
-            raise DocumentsError(_NO_FILE)
-        with os.fdopen(open_within(real, real_folder), "rb") as file:
+        with os.fdopen(_opened(path, os.path.realpath(folder)), "rb") as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise DocumentsError(_NO_FILE)
             if before.st_size > most:
                 raise too_large(before.st_size, most)
-            raw = file.read(most + 1)
+            raw = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
+            size, grown = before.st_size, max(len(raw), after.st_size) > before.st_size
+            if growing and after.st_size >= size and (grown or before.st_mtime_ns != after.st_mtime_ns):
+                file.seek(0)
+                if file.read(size) == raw[:size]:  # else it was written anew
+                    return raw[: (raw.rfind(b"\n", 0, size) + 1 if grown else 0) or size]
     except OSError as error:
         if os.path.islink(path):
             raise DocumentsError(_NO_FILE) from error
@@ -53,6 +58,28 @@ def read_within(path: str, folder: str, *, most: int) -> bytes:
     if len(raw) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
         raise DocumentsError("changed while it was read: it is read again once it is left alone")
     return raw
+
+
+def _opened(path: str, real_folder: str) -> int:
+    # A descriptor of the file that a path leads to, if that is a regular one within the folder.
+    if _HANDLE:
+        handle = os.open(path, _HANDLE)
+        try:
+            here = f"/proc/self/fd/{handle}"
+            _check(os.readlink(here), real_folder, os.fstat(handle).st_mode)
+            return os.open(here, os.O_RDONLY | os.O_NONBLOCK)
+        finally:
+            os.close(handle)
+    real = os.path.realpath(path)
+    _check(real, real_folder, os.lstat(real).st_mode if is_within(real, real_folder) else 0)
+    return open_within(real, real_folder)
+
+
+def _check(real: str, real_folder: str, mode: int) -> None:
+    if not is_within(real, real_folder):
+        raise DocumentsError("a link out of the folder")
+    if not stat.S_ISREG(mode):  # before it is opened: opening a device may do things
+        raise DocumentsError(_NO_FILE)
 
 
 def open_within(real: str, real_folder: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.readers.base import CHARACTERS, Extract, too_long
+from rag.readers.base import CHARACTERS, PARTS, Extract, too_long, too_many_parts
 
 _DEEPEST = 6
 # What would begin a heading, a table row, a quotation or code at the beginning of a line, or be a line of its own.
@@ -19,8 +19,11 @@ class Markdown:
     """
     A text under construction. What is put in is plain text: no character of it is taken for a mark.
 
+    Args:
+        most_parts: how many blocks it may have.
+
     Raises:
-        DocumentsError: from any method, once the text is longer than the limit.
+        DocumentsError: from any method, once the text is longer, or has more parts, than the limits.
 
     >>> page = Markdown()
     >>> page.heading(1, "Ports")
@@ -36,7 +39,8 @@ class Markdown:
     - two
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_parts: int = PARTS) -> None:
+        self._most_parts = most_parts
         self._parts: list[str] = []
         self._length = 0
         self._last = ""
@@ -106,6 +110,8 @@ class Markdown:
         self._length += len(block)
         if self._length > CHARACTERS:
             raise too_long(self._length)
+        if len(self._parts) > self._most_parts:
+            raise too_many_parts(self._most_parts)
 
 
 def _escaped(text: str) -> str:
