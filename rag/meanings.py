@@ -1,4 +1,4 @@
-"""The vectors of chunks: learnt in the background, kept by text, compared with a question's."""
+"""The vectors of chunks and of their sentences: learnt in the background, kept by text, compared with a question's."""
 
 from __future__ import annotations
 
@@ -6,21 +6,34 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from rag.chunking import Chunk
-from rag.encoder import SIZE, Encoder
+from rag.encoder import LANGUAGES, NAME, SIZE, Floats
+from rag.evidence import sentences_of
 
-Floats = npt.NDArray[np.float32]
-
-# A machine without a graphics card learns about 15 to 25 chunks a second; more than this is hours.
+#: About 40 chunks are learnt a second, and each takes some 4 kB: more than this is neither soon nor small.
 MOST_CHUNKS = 20_000
+
+#: The vectors of a chunk and of its sentences, (1 + n_sentences, 512), each up to a factor of its own.
+Vectors = npt.NDArray[np.int8]
+
 _FILE = "meanings.npz"
+_NONE: Mapping[bytes, Vectors] = MappingProxyType({})
+
+
+class Encodes(Protocol):
+    """What makes vectors; see `Encoder`."""
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """The vectors of some texts, each of length 1, (n, 512)."""
 
 
 class Meanings:
@@ -28,70 +41,99 @@ class Meanings:
     What chunks mean, as far as it is known. Safe to use from several threads.
 
     Args:
-        encoder: makes the vectors.
+        load: gives what makes vectors; called once, when it is needed first.
         save_to: the folder that keeps them for the next start; None: they are not kept.
     """
 
-    def __init__(self, encoder: Encoder, *, save_to: Path | None = None) -> None:
-        self._encoder = encoder
+    def __init__(self, load: Callable[[], Encodes], *, save_to: Path | None = None) -> None:
+        self._load = load
+        self._loading = threading.Lock()
+        self._encoder: Encodes | None = None
         self._path = save_to / _FILE if save_to else None
         self._lock = threading.Lock()
-        self._vectors: dict[bytes, Floats] = {}
-        self._kept: frozenset[bytes] = frozenset()  # what the file has
-        if self._path and self._path.exists():
-            with contextlib.suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):  # broken: learnt anew
-                with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-                    keys, vectors = saved["keys"], saved["vectors"].astype(np.float32)
-                if vectors.shape == (len(keys), SIZE):
-                    self._vectors = {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
-                    self._kept = frozenset(self._vectors)
+        self._known: dict[bytes, Vectors] = _read(self._path) if self._path else {}
+        self._kept = frozenset(self._known)  # what the file has
 
-    def missing(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """Those of some chunks that nobody knows the meaning of yet."""
-        return [chunk for chunk in chunks if _key(chunk) not in self._vectors]
+    def warm(self) -> None:
+        """Load the encoder now, which the first question would otherwise wait for: about a second."""
+        self._encode([])
+
+    def missing(self, chunks: Iterable[Chunk]) -> list[Chunk]:
+        """Those of some chunks that can be learnt and are not yet."""
+        return [chunk for chunk in chunks if can_learn(chunk) and _key(chunk) not in self._known]
 
     def learn(self, chunks: Sequence[Chunk]) -> None:
-        """Make the vectors of some chunks; each takes about 50 ms."""
+        """Make the vectors of some chunks; each takes about 25 ms."""
         for chunk in chunks:
-            vector = self._encoder.encode(_text(chunk))
+            key, vectors = _key(chunk), self._made(chunk)
             with self._lock:
-                self._vectors[_key(chunk)] = vector
+                self._known[key] = vectors
 
-    def closeness(self, question: str, chunks: Sequence[Chunk]) -> Floats | None:
-        """
-        How near the meaning of each chunk is to a question's: cosines, (n_chunks,).
+    def learnt(self, chunks: Sequence[Chunk]) -> dict[bytes, Vectors]:
+        """The vectors of chunks that are nobody else's: made, given back, and not remembered here."""
+        return {_key(chunk): self._made(chunk) for chunk in chunks if can_learn(chunk)}
 
-        None if one of them is not known yet, as a chunk must not fall behind only because nobody looked at it.
+    def nearness(
+        self, question: str, chunks: Sequence[Chunk], *, beside: Mapping[bytes, Vectors] = _NONE
+    ) -> Floats | None:
         """
-        known = [self._vectors.get(_key(chunk)) for chunk in chunks]
-        vectors = [vector for vector in known if vector is not None]
-        if not vectors or len(vectors) < len(known):
+        How near in meaning each of some chunks is to a question: the mean of two cosines, of the whole chunk and of
+        its nearest sentence, (n_chunks,).
+
+        A chunk in a language that the encoder does not know counts as the middle one of the others.
+
+        Args:
+            question: in plain text.
+            chunks: what to compare it with.
+            beside: further vectors, as `learnt` gives them.
+
+        Returns:
+            None where a chunk is not learnt yet, as it must not fall behind for that; or where none can be learnt.
+        """
+        found = [self._known.get(key, beside.get(key)) for key in map(_key, chunks)]
+        vectors = [one for one in found if one is not None]
+        if not vectors or any(one is None and can_learn(chunk) for one, chunk in zip(found, chunks, strict=True)):
             return None
-        cosines: Floats = np.stack(vectors) @ self._encoder.encode(question)
-        return cosines
+        rows = np.concatenate(vectors).astype(np.float32)
+        cosines = rows @ self._encode([question])[0] / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(min=1)
+        starts = np.cumsum([0, *map(len, vectors[:-1])])
+        bounds = np.stack((starts, starts + 1), axis=1).ravel()  # each chunk before its sentences
+        near: Floats = (cosines[starts] + np.maximum.reduceat(cosines, bounds)[1::2]) / 2
+        result = np.full(len(chunks), np.median(near), dtype=np.float32)
+        result[[one is not None for one in found]] = near
+        return result
 
     def keep(self, chunks: Iterable[Chunk]) -> None:
         """Forget all but these chunks, and keep them for the next start."""
         wanted = {_key(chunk) for chunk in chunks}
         with self._lock:
-            self._vectors = {key: vector for key, vector in self._vectors.items() if key in wanted}
-            vectors = dict(self._vectors)
-        if self._path is None or vectors.keys() == self._kept:
+            self._known = {key: vectors for key, vectors in self._known.items() if key in wanted}
+            known = dict(self._known)
+        if self._path is None or known.keys() == self._kept:
             return
-        self._kept = frozenset(vectors)
-        if not vectors:
+        self._kept = frozenset(known)
+        if known:
+            _write(self._path, known)
+        else:
             self._path.unlink(missing_ok=True)
-            return
-        temporary = self._path.with_name(f"{_FILE}.{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):  # a full disk costs the time of learning again
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                np.savez(
-                    file,
-                    keys=np.frombuffer(b"".join(vectors), dtype=np.uint8).reshape(len(vectors), -1),
-                    vectors=np.stack(list(vectors.values())).astype(np.float16),
-                )
-            os.replace(temporary, self._path)
+
+    def _encode(self, texts: Sequence[str]) -> Floats:
+        with self._loading:
+            encoder = self._encoder = self._encoder or self._load()
+        return encoder.encode(texts)
+
+    def _made(self, chunk: Chunk) -> Vectors:
+        sentences = [sentence.text for sentence in sentences_of(chunk)] or [chunk.text]
+        vectors = self._encode([_text(chunk), *sentences])
+        # Small whole numbers are a quarter of the size, and their cosines are right to three digits.
+        largest = np.abs(vectors).max(axis=1, keepdims=True).clip(min=1e-9)
+        whole: Vectors = np.rint(vectors * (127 / largest)).astype(np.int8)
+        return whole
+
+
+def can_learn(chunk: Chunk) -> bool:
+    """Whether the encoder knows the language of a chunk."""
+    return chunk.language in LANGUAGES
 
 
 def _text(chunk: Chunk) -> str:
@@ -100,3 +142,29 @@ def _text(chunk: Chunk) -> str:
 
 def _key(chunk: Chunk) -> bytes:
     return hashlib.blake2b(_text(chunk).encode("utf-8", "replace"), digest_size=12).digest()
+
+
+def _read(path: Path) -> dict[bytes, Vectors]:
+    # What is broken, or of another encoder, is learnt anew.
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            name, keys, sizes, rows = (saved[part] for part in ("encoder", "keys", "sizes", "rows"))
+        if str(name) == NAME and rows.dtype == np.int8 and rows.shape == (int(sizes.sum()), SIZE) and sizes.min() > 1:
+            each = np.split(rows, np.cumsum(sizes)[:-1])
+            return {key.tobytes(): vectors for key, vectors in zip(keys, each, strict=True)}
+    return {}
+
+
+def _write(path: Path, known: Mapping[bytes, Vectors]) -> None:
+    temporary = path.with_name(f"{_FILE}.{os.getpid()}.tmp")
+    columns: dict[str, Any] = {
+        "encoder": np.array(NAME),
+        "keys": np.frombuffer(b"".join(known), dtype=np.uint8).reshape(len(known), -1),
+        "sizes": np.array([len(vectors) for vectors in known.values()], dtype=np.int64),
+        "rows": np.concatenate(list(known.values())),
+    }
+    with contextlib.suppress(OSError):  # a full disk costs the time of learning again
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            np.savez(file, **columns)
+        os.replace(temporary, path)

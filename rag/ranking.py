@@ -52,14 +52,15 @@ def second_look(
     return np.concatenate([letters for letters, _ in looks]), np.concatenate([windows for _, windows in looks])
 
 
-def closeness(scores: Floats, letters: Floats, windows: Floats, cosines: npt.NDArray[Any] | None = None) -> Floats:
+def closeness(scores: Floats, letters: Floats, windows: Floats, near: npt.NDArray[Any] | None = None) -> Floats:
     """
     One figure for each hit of a question, 0 to 1, of its BM25 score and the two of `second_look`, in equal parts.
 
-    Where the meaning of all hits is known, its cosine counts as much as the three together.
+    Where it is known how near the hits are in meaning, as the mean of two cosines, each of them counts as much as the
+    three together.
     """
     by_words: Floats = (_of_highest(scores) + _of_highest(letters) + windows) / 3
-    return by_words if cosines is None else (by_words + cosines) / 2
+    return by_words if near is None else (by_words + 2 * near.clip(min=0)) / 3
 
 
 def _of_highest(scores: Floats) -> Floats:

@@ -60,10 +60,7 @@ class Settings(BaseSettings):
         description="The language of all documents, as a code such as en; empty: told by each document's text.",
     )
     chunk_words: int = Field(150, ge=20, le=2000, description="The size of a chunk, in words.")
-    by_meaning: bool = Field(
-        True,
-        description="Search by meaning too, where requirements-dense.txt is installed.",
-    )
+    by_meaning: bool = Field(True, description="Compare the best chunks with the question by meaning too.")
     index_dir: _Place = Field(
         Path(".index"),
         description="Where the index is kept, so that the next start reads only what changed; none: nowhere.",
