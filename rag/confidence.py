@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rag.evidence import Evidence
 from rag.text import words
+
+_WITH_LOGPROBS = {"bias": -1.94, "support": 1.78, "coverage": 1.28, "logprob": 1.68}
+_WITHOUT_LOGPROBS = {"bias": -2.94, "support": 2.09, "coverage": 1.37}
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    One signal's part in a confidence: `value * weight` goes into the sum.
+
+    Attributes:
+        name: of the signal.
+        value: of the signal for this draft.
+        weight: how much it counts, and in which direction.
+    """
+
+    name: str
+    value: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -18,10 +37,12 @@ class Confidence:
     Attributes:
         value: 0 to 1.
         signal: what it was made of: `logprob+support`, or `support` where the server gave no log-probabilities.
+        parts: the signals that it was made of; the first is the constant, `bias`, with the value 1.
     """
 
     value: float
     signal: str
+    parts: tuple[Part, ...] = ()
 
 
 def support_by_top(draft: str, question: str, evidence: Sequence[Evidence]) -> float:
@@ -89,9 +110,27 @@ def judge(
     """
     support = support_by_top(draft, question, evidence)
     logprob = mean_logprob(logprobs)
+    values = {"bias": 1.0, "support": support, "coverage": coverage}
     if logprob is None:
-        return Confidence(_logistic(-2.94 + 2.09 * support + 1.37 * coverage), "support")
-    return Confidence(_logistic(-1.94 + 1.78 * support + 1.28 * coverage + 1.68 * logprob), "logprob+support")
+        return _mixed("support", values, _WITHOUT_LOGPROBS)
+    return _mixed("logprob+support", values | {"logprob": logprob}, _WITH_LOGPROBS)
+
+
+def running(
+    draft: str,
+    question: str,
+    evidence: Sequence[Evidence],
+    logprobs: Sequence[float] | None,
+    *,
+    coverage: float = 1.0,
+) -> Confidence:
+    """Score a draft that is still being written; see `judge`."""
+    return judge(draft, question, evidence, logprobs, coverage=coverage)
+
+
+def _mixed(signal: str, values: Mapping[str, float], weights: Mapping[str, float]) -> Confidence:
+    parts = tuple(Part(name, value, weights[name]) for name, value in values.items())
+    return Confidence(_logistic(sum(part.value * part.weight for part in parts)), signal, parts)
 
 
 def _logistic(value: float) -> float:
