@@ -201,7 +201,10 @@ class Assistant:
         shelf = await asyncio.to_thread(self.library.with_uploads, uploads)  # one state for the whole answer
         if not shelf.documents:
             raise DocumentsError(shelf.fault or "There are no documents.")
-        query = await asyncio.to_thread(standalone, question, history, weight=shelf.weight)
+        query, _ = await asyncio.gather(
+            asyncio.to_thread(standalone, question, history, weight=shelf.weight),
+            asyncio.to_thread(shelf.think_of, question),
+        )
         watch.lap("rewrite")
         hits = await asyncio.to_thread(shelf.search, query.text, k=knobs.k)
         watch.lap("search")

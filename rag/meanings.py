@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ MOST_CHUNKS = 20_000
 Vectors = npt.NDArray[np.int8]
 
 _FILE = "meanings.npz"
+_ASKED = 16  # of so many questions the vectors are remembered
 _NONE: Mapping[bytes, Vectors] = MappingProxyType({})
 
 
@@ -49,6 +51,7 @@ class Meanings:
         self._load = load
         self._loading = threading.Lock()
         self._encoder: Encodes | None = None
+        self._asked = lru_cache(maxsize=_ASKED)(lambda question: self._encode([question])[0])
         self._path = save_to / _FILE if save_to else None
         self._lock = threading.Lock()
         self._known: dict[bytes, Vectors] = _read(self._path) if self._path else {}
@@ -84,7 +87,7 @@ class Meanings:
 
         Args:
             question: in plain text.
-            chunks: what to compare it with.
+            chunks: what to compare it with; none: the question's own vector is made, for the next call.
             beside: further vectors, as `learnt` gives them.
 
         Returns:
@@ -92,10 +95,13 @@ class Meanings:
         """
         found = [self._known.get(key, beside.get(key)) for key in map(_key, chunks)]
         vectors = [one for one in found if one is not None]
-        if not vectors or any(one is None and can_learn(chunk) for one, chunk in zip(found, chunks, strict=True)):
+        if any(one is None and can_learn(chunk) for one, chunk in zip(found, chunks, strict=True)):
+            return None
+        asked = self._asked(question)
+        if not vectors:
             return None
         rows = np.concatenate(vectors).astype(np.float32)
-        cosines = rows @ self._encode([question])[0] / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(min=1)
+        cosines = rows @ asked / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(min=1)
         starts = np.cumsum([0, *map(len, vectors[:-1])])
         bounds = np.stack((starts, starts + 1), axis=1).ravel()  # each chunk before its sentences
         near: Floats = (cosines[starts] + np.maximum.reduceat(cosines, bounds)[1::2]) / 2

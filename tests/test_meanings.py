@@ -14,6 +14,7 @@ from rag.documents import Document
 from rag.encoder import SIZE, Encoder, Floats
 from rag.library import Library
 from rag.meanings import Meanings
+from rag.shelf import Shelf
 
 CHUNKS = [Chunk("The cat sleeps.", "a.md"), Chunk("A kitten naps. So it does.", "b.md"), Chunk("Taxes rise.", "c.md")]
 
@@ -61,6 +62,17 @@ def test_a_chunk_not_learnt_yet_ends_the_comparison() -> None:
     assert near is not None
     assert near[0] == pytest.approx(1, abs=1e-2)
     assert near[0] > near[1]
+
+
+def test_a_question_is_thought_of_once() -> None:
+    """While other work is done; the search then finds it made."""
+    meanings, encoder = made()
+    meanings.learn(CHUNKS)
+    shelf = Shelf(meaning=meanings.nearness)
+    shelf.think_of("Who sleeps?")
+    assert shelf.meaning is not None
+    assert shelf.meaning("Who sleeps?", CHUNKS) is not None
+    assert encoder.encoded.count("Who sleeps?") == 1
 
 
 def test_a_chunk_is_as_near_as_its_whole_and_its_nearest_sentence() -> None:
