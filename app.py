@@ -172,6 +172,7 @@ async def _answer(question: str, message_id: str, mine: Desk) -> None:
         uploads=uploads,
         mode=cl.user_session.get("mode"),
         knobs=cl.user_session.get("knobs"),
+        chat=mine.escalations,
     )
     answered = await reply.draw(events, question=question)
     if answered and answered.status == "complete" and answered.plain:

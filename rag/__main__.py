@@ -8,21 +8,27 @@ import io
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from rag.assistant import Assistant, build_assistant, build_library
 from rag.check import look_at
-from rag.errors import DocumentsError, QuestionError, RagError, SettingsError
+from rag.encoder import Encoder
+from rag.errors import DocumentsError, ModelUnavailable, QuestionError, RagError, SettingsError
 from rag.events import Answer, Answered, Escalated, Token, Waiting
 from rag.qdrant import Server, load
 from rag.settings import Mode, Settings, load_settings
 from rag.shelf import Shelf
-from rag.workbench.evaluate import Evaluation, summed_up
+from rag.workbench.comparison import compared, lines, read_earlier
+from rag.workbench.evaluate import Evaluation
+from rag.workbench.evaluate import summed_up as found_figures
+from rag.workbench.figures import summed_up
 from rag.workbench.questions import Known, read_questions
+from rag.workbench.rows import Row, collect
+from rag.workbench.trace import Trace, fingerprint
 
 # `check --docs` without a folder: the one of the settings.
 _CONFIGURED = Path("\0")
@@ -83,11 +89,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "questions", type=Path, metavar="QA.jsonl", help="a JSON object with question and answers a line"
     )
+    evaluate.add_argument("--retrieval", action="store_true", help="measure the search alone; asks no model")
     evaluate.add_argument(
-        "--retrieval", action="store_true", required=True, help="measure the search alone; asks no model"
+        "--limit", type=_positive, metavar="N",
+        help="take the first N questions only; with --retrieval, of those that have an answer",
+    )  # fmt: skip
+    evaluate.add_argument("--mode", choices=get_args(Mode), help="which models may answer (default: RAG_MODE)")
+    evaluate.add_argument(
+        "--trace", type=Path, metavar="ROWS.jsonl",
+        help="keep a row a question in this file as it is answered; what is in it is not asked again",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--against", type=Path, metavar="OLD.json", help="compare with an earlier --json output or trace"
     )
-    evaluate.add_argument("--limit", type=_positive, metavar="N", help="take the first N answerable questions only")
-    evaluate.set_defaults(run=_eval)
+    evaluate.set_defaults(run=_eval, wrong=evaluate.error)
 
     filling = commands.add_parser("load", help="put the documents into the Qdrant collection")
     filling.add_argument(
@@ -211,25 +226,98 @@ async def _check(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _eval(options: argparse.Namespace, settings: Settings) -> int:
-    """How well the search finds what is known to be there."""
-    known = [one for one in read_questions(options.questions) if one.answers][: options.limit]
+    """Measure against known answers: the whole assistant, or how well the search finds what is there."""
+    if options.retrieval and (options.mode or options.trace or options.against):
+        options.wrong("--retrieval measures the search alone; it takes no --mode, --trace or --against")
+    questions = read_questions(options.questions)
+    for fault in questions.told:
+        print(fault, file=sys.stderr)
+    known = questions.known
+    if options.retrieval:
+        figures = await _searched(options, settings, [one for one in known if one.answers][: options.limit])
+        shown = [f"{name:18} {figure}" for name, figure in figures.items()]
+    else:
+        figures = await _answered(options, settings, known[: options.limit])
+        shown = lines(figures)
+    if options.json:
+        _print_json(figures)
+    else:
+        print("\n".join(shown))
+    return 0
+
+
+async def _searched(options: argparse.Namespace, settings: Settings, known: Sequence[Known]) -> dict[str, Any]:
     if not known:
         raise QuestionError(f"{options.questions} has no question with an answer. `answers` must not be empty in all.")
     began = time.perf_counter()
     async with _open_library(settings, learn=None) as shelf:
         index_s = time.perf_counter() - began
-        for one in known:
-            if one.document and one.document not in shelf.entries:
-                raise QuestionError(f"{options.questions} names {one.document}, which is not in {settings.docs_dir}.")
+        _refuse_absent(known, shelf, options, settings)
         evaluation = Evaluation(shelf, k=settings.k, evidence_tokens=settings.evidence_tokens)
-        found = [evaluation.look_up(one) for one in _with_progress(known)]
-    figures = {**summed_up(found), "chunks": len(shelf.index), "index_s": round(index_s, 3)}
-    if options.json:
-        _print_json(figures)
-    else:
-        for name, figure in figures.items():
-            print(f"{name:18} {figure}")
-    return 0
+        progress = _Progress(len(known))
+        found = []
+        for one in known:
+            found.append(evaluation.look_up(one))
+            progress.step()
+        progress.end()
+    return {**found_figures(found), "chunks": len(shelf.index), "index_s": round(index_s, 3)}
+
+
+async def _answered(options: argparse.Namespace, settings: Settings, known: Sequence[Known]) -> dict[str, Any]:
+    earlier = read_earlier(options.against) if options.against else None  # what is wrong with it is said at once
+    if options.trace and options.against and options.trace.resolve() == options.against.resolve():
+        raise QuestionError(f"{options.trace} cannot be compared with itself. Name another file for --trace.")
+    if options.trace and not settings.documents and options.trace.resolve().is_relative_to(settings.docs_dir.resolve()):
+        raise QuestionError(f"{options.trace} lies among the documents and would be read as one. Put it elsewhere.")
+    mode = options.mode or settings.mode
+    assistant = build_assistant(settings)
+    try:
+        await assistant.start()
+        if assistant.faults:  # figures of a half of it would look like those of a bad whole
+            raise ModelUnavailable("\n".join(assistant.faults))
+        _refuse_absent(known, assistant.library.shelf, options, settings)
+        await assistant.library.learn()
+        rows, large_model = await _rows(assistant, known, mode, options.trace)
+    finally:
+        await assistant.stop()
+    figures = summed_up(rows, large_model=large_model)
+    return {**figures, "against": compared(rows, figures, earlier)} if earlier else figures
+
+
+async def _rows(
+    assistant: Assistant, known: Sequence[Known], mode: Mode, path: Path | None
+) -> tuple[list[Row], str | None]:
+    """The rows of all questions, those that a trace has and those that are asked now; and the large model's name."""
+    models = assistant.models
+    large = models.llm if models and mode in ("hybrid", "refine") else None
+    large_model = large.label if large else None
+    with ExitStack() as stack:
+        trace = None
+        if path:
+            trace = stack.enter_context(Trace(path, fingerprint(assistant, mode, large_model=large_model)))
+            if trace.warning:
+                print(trace.warning, file=sys.stderr)
+        rows = trace.kept(known) if trace else []
+        done = {row.key for row in rows}
+        progress = _Progress(len(known), done=len(rows))
+        stack.callback(progress.end)
+        encoder = await asyncio.to_thread(Encoder) if len(done) < len(known) else None
+        left = [one for one in known if one.key not in done]
+        collected = collect(assistant, left, mode=mode, ask_large=large is not None, encoder=encoder)
+        async with aclosing(collected) as fresh:
+            async for row in fresh:
+                rows.append(row)
+                if trace:
+                    trace.add(row)
+                progress.step()
+    return rows, large_model
+
+
+def _refuse_absent(known: Sequence[Known], shelf: Shelf, options: argparse.Namespace, settings: Settings) -> None:
+    # A wrong folder must not look like a bad search.
+    for one in known:
+        if one.document and one.document not in shelf.entries:
+            raise QuestionError(f"{options.questions} names {one.document}, which is not in {settings.docs_dir}.")
 
 
 def _load(options: argparse.Namespace, settings: Settings) -> int:
@@ -261,14 +349,27 @@ def _load(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _with_progress(known: Sequence[Known]) -> Iterator[Known]:
-    seen = sys.stderr.isatty()
-    for number, one in enumerate(known, start=1):
-        if seen:
-            print(f"\r{number} of {len(known)} questions", end="", file=sys.stderr, flush=True)
-        yield one
-    if seen:
-        print(file=sys.stderr)
+class _Progress:
+    """A line on the terminal that says how far a long work is; nothing where standard error is none."""
+
+    def __init__(self, whole: int, *, done: int = 0) -> None:
+        self._whole, self._done = whole, done
+        self._seen = sys.stderr.isatty()
+        self._show()
+
+    def step(self) -> None:
+        """One more question is done."""
+        self._done += 1
+        self._show()
+
+    def end(self) -> None:
+        """Go to the next line."""
+        if self._seen:
+            print(file=sys.stderr)
+
+    def _show(self) -> None:
+        if self._seen:
+            print(f"\r{self._done} of {self._whole} questions", end="", file=sys.stderr, flush=True)
 
 
 @asynccontextmanager

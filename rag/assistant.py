@@ -16,10 +16,12 @@ from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
 from rag.followup import standalone
+from rag.generation import Reply, Task
 from rag.library import PATIENCE_S, Library
 from rag.prompts import Turn, build_messages
 from rag.qdrant import Followed
-from rag.router import HybridRouter, Reply, Routed, Task
+from rag.router import HybridRouter, Routed
+from rag.rules import Ledger, Rules, weak_evidence
 from rag.settings import Mode, Settings
 from rag.shelf import Shelf
 from rag.text import words
@@ -79,6 +81,7 @@ class Assistant:
         self._waitlist = Waitlist(settings.slots, limit=settings.queue_limit)
         library.busy = lambda: self._waitlist.in_use
         self._router: HybridRouter | None = None
+        self._ledger = Ledger()
         self._retired: list[Backend] = []
         self._starting: asyncio.Task[None] | None = None
 
@@ -138,6 +141,7 @@ class Assistant:
         mode: Mode | None = None,
         knobs: Knobs | None = None,
         watch: Stopwatch | None = None,
+        chat: Ledger | None = None,
     ) -> AsyncGenerator[Event, None]:
         """
         Answer a question.
@@ -149,6 +153,7 @@ class Assistant:
             mode: which models may answer; None: as the settings say.
             knobs: other values than the default ones.
             watch: takes the times, for a caller who wants them of an answer that does not end; started by now.
+            chat: the escalations of the conversation so far, which grow by this one; None: it has had none.
 
         Yields:
             `Waiting` while nothing can happen, then `Retrieved`, `Token`s, at most one `Escalated` and more
@@ -167,7 +172,15 @@ class Assistant:
                 yield event
         try:
             async with aclosing(
-                self._answer(question, history, uploads, mode or self.settings.mode, knobs or self.knobs, watch)
+                self._answer(
+                    question,
+                    history,
+                    uploads,
+                    mode or self.settings.mode,
+                    knobs or self.knobs,
+                    watch,
+                    chat or Ledger(),
+                )
             ) as events:
                 async for answered in events:
                     yield answered
@@ -195,6 +208,7 @@ class Assistant:
         mode: Mode,
         knobs: Knobs,
         watch: Stopwatch,
+        chat: Ledger,
     ) -> AsyncGenerator[Event, None]:
         if not self.library.shelf.documents:
             await self.library.refresh(patience=PATIENCE_S)
@@ -229,6 +243,7 @@ class Assistant:
             knobs.min_draft_words,
             knobs.min_confidence,
             watch,
+            chat,
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
@@ -269,6 +284,7 @@ class Assistant:
             draft=replaced.text if replaced else None,
             slm=draft.model if draft else "",
             llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
+            verdict=routed.verdict,
         )
 
     async def _abstention(
@@ -279,7 +295,7 @@ class Assistant:
         elif not evidence:
             why = "no document shares a word with the question"
         else:
-            why = f"weak evidence: {share:.2f} < {self.settings.min_coverage:.2f} of the question's words"
+            why = weak_evidence(share, self.settings.min_coverage)
         names = [f"`{name}`" for name in await asyncio.to_thread(shelf.nearest, question)]
         text = f"The documents do not say. The nearest ones are: {', '.join(names)}."
         watch.saw_text()
@@ -357,6 +373,8 @@ class Assistant:
             llm_max_tokens=self.settings.llm_max_tokens,
             refine_over_chars=self.settings.refine_over_chars,
             refine_topics=self.settings.refine_topics,
+            rules=_rules(self.settings),
+            ledger=self._ledger,
         )
 
     def _llm_label(self) -> str:
@@ -394,6 +412,19 @@ def _followed(settings: Settings) -> Followed | None:
         settings.qdrant_collection,
         chunk_words=settings.chunk_words,
         api_key=settings.qdrant_api_key,
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        escalate=settings.escalate,
+        topics=tuple(settings.escalate_topics),
+        weak_coverage=settings.weak_coverage,
+        early_tokens=settings.early_tokens,
+        early_confidence=settings.early_confidence,
+        per_minute=settings.escalations_per_minute,
+        per_chat=settings.escalations_per_chat,
+        ttft_budget_s=settings.llm_ttft_budget_ms / 1000,
     )
 
 

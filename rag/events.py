@@ -10,6 +10,7 @@ from rag.bm25 import Hit
 from rag.confidence import Confidence
 from rag.evidence import Citation, Evidence, without_marks
 from rag.followup import Query
+from rag.rules import rounded_down
 from rag.shelf import Shelf
 from rag.timings import Timings
 
@@ -59,7 +60,11 @@ class Token:
 
 @dataclass(frozen=True)
 class Escalated:
-    """The draft is set aside; what follows is the final model's. `reason` is a sentence with the numbers."""
+    """
+    The draft is set aside, or there is none; the large model is asked. `reason` is a sentence with the numbers.
+
+    Should the large model say nothing where there is no draft, the small one's tokens follow.
+    """
 
     reason: str
     draft: str
@@ -80,6 +85,29 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """
+    How a draft was judged, and what it cost.
+
+    Attributes:
+        threshold: the confidence that it needed, 0 to 1.
+        kept_at: the highest threshold, in steps of 0.05, at which it would have been kept (or, if it was stopped,
+            written on); None where it was kept, or where something else than its confidence decided.
+        tokens: how many it has, as the server counted; as they came, if the server did not count.
+        at_most: how many it might have had.
+        seconds: from its request to the end of its judging.
+        stopped: whether it was stopped before its end because it was hopeless.
+    """
+
+    threshold: float
+    kept_at: float | None
+    tokens: int
+    at_most: int
+    seconds: float
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
 class Answer:
     """
     A question's one and only result.
@@ -89,7 +117,8 @@ class Answer:
         model: the model whose words these are, as its server reported it; empty for a quotation or an abstention.
         route: which way the answer took.
         status: `partial` if it was cut off; `reason` then says by what.
-        reason: why it was escalated, refined, quoted, abstained or cut off; None for a kept draft.
+        reason: why it was escalated, refined, quoted, abstained or cut off, or why a kept draft was not checked; None
+            for a draft that was simply kept.
         confidence: of the draft; None if there was none.
         citations: in the order of their numbers.
         unsupported: how many of its sentences nothing supports.
@@ -97,6 +126,7 @@ class Answer:
         draft: what the reader saw before, where the final text replaced it; None otherwise.
         slm, llm: the models that were asked, in these roles; empty where none was.
         query: what was searched for.
+        verdict: how the draft was judged; None if there was none.
     """
 
     text: str
@@ -115,6 +145,7 @@ class Answer:
     slm: str = ""
     llm: str = ""
     query: Query | None = None
+    verdict: Verdict | None = None
 
     @property
     def plain(self) -> str:
@@ -127,13 +158,13 @@ class Answer:
 
     def to_metadata(self) -> dict[str, Any]:
         """The message metadata: what the page draws, the history keeps and `--json` prints."""
-        confidence = self.confidence
         return {
             "model": self.model,
             "route": self.route,
             "status": self.status,
             "reason": self.reason,
-            "confidence": confidence and {"value": round(confidence.value, 3), "signal": confidence.signal},
+            "confidence": _confidence(self.confidence, self.verdict),
+            "draft": _draft(self.verdict),
             "latency": self.timings.to_json(),
             "usage": {"slm": _usage(self.usage_slm), "llm": _usage(self.usage_llm)},
             "cost": {
@@ -173,3 +204,29 @@ Event = Waiting | Retrieved | Token | Escalated | Answered
 
 def _usage(usage: Usage | None) -> dict[str, int] | None:
     return {"prompt": usage.prompt, "completion": usage.completion} if usage else None
+
+
+def _confidence(confidence: Confidence | None, verdict: Verdict | None) -> dict[str, Any] | None:
+    if confidence is None:
+        return None
+    return {
+        "value": rounded_down(confidence.value, 3),  # 0.5996 must not be 0.6, which would have been kept
+        "signal": confidence.signal,
+        "threshold": verdict.threshold if verdict else None,
+        "kept_at": verdict.kept_at if verdict else None,
+        "parts": [
+            {"name": part.name, "value": round(part.value, 4), "weight": round(part.weight, 4)}
+            for part in confidence.parts
+        ],
+    }
+
+
+def _draft(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "tokens": verdict.tokens,
+        "at_most": verdict.at_most,
+        "ms": round(verdict.seconds * 1000, 4),
+        "stopped": verdict.stopped,
+    }

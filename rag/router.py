@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from rag.backends.base import Backend, Done, Opened, Text, Usage
-from rag.confidence import Confidence, judge, repeats_itself
-from rag.errors import ModelError, ModelUnavailable
-from rag.events import Escalated, Route, Status, Token, Waiting
-from rag.evidence import Evidence
+from rag.backends.base import Backend
+from rag.confidence import judge
+from rag.errors import ModelUnavailable
+from rag.events import Escalated, Route, Status, Token, Verdict, Waiting
+from rag.generation import Generation, Look, Reply, Task
 from rag.prompts import Message, build_refine_messages
-from rag.settings import Mode
-from rag.timings import Stopwatch
+from rag.rules import Ledger, Rules, below, matching, reason_not_to_escalate, reason_to_skip_the_draft, would_keep
 
-# A server that ignores the limit of tokens is stopped when it has sent so many times as many pieces.
-_PATIENCE = 2
+_DRAFT_STAGES = ("send", "first_token", "generate", "judge")
 
 NO_LLM = "No large model is configured. Set RAG_LLM_URL or RAG_LLM_GGUF, or choose the mode Hybrid or Local only."
-
-
-@dataclass(frozen=True)
-class Reply:
-    """
-    What a model said.
-
-    Attributes:
-        text: without surrounding whitespace.
-        model: as the server reported it.
-        confidence: of a draft; None where it was not judged.
-        logprobs: of its tokens; None if the server gave none.
-        usage: None if the server did not count.
-        cut: why it is not whole, in words; None if it is.
-    """
-
-    text: str
-    model: str = ""
-    confidence: Confidence | None = None
-    logprobs: tuple[float, ...] | None = None
-    usage: Usage | None = None
-    cut: str | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """
-    One question on its way through the router.
-
-    Attributes:
-        question: as asked.
-        evidence: best first; not empty.
-        messages: the prompt made of both.
-        coverage: the share of the question's words that the best evidence has, 0 to 1.
-        mode: which models may answer.
-        temperature: of both models.
-        min_draft_words, min_confidence: the thresholds below which a draft is not kept.
-        watch: takes the times.
-    """
-
-    question: str
-    evidence: tuple[Evidence, ...]
-    messages: Sequence[Message]
-    coverage: float = 1.0
-    mode: Mode = "hybrid"
-    temperature: float = 0.0
-    min_draft_words: int = 3
-    min_confidence: float = 0.60
-    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True)
@@ -81,6 +30,7 @@ class Routed:
         reason: see `Answer.reason`.
         final: the reply that stands.
         draft: the SLM's reply if there was one; it may be the final one.
+        verdict: how the draft was judged; None if there was none.
     """
 
     route: Route
@@ -88,6 +38,7 @@ class Routed:
     final: Reply
     draft: Reply | None = None
     status: Status = "complete"
+    verdict: Verdict | None = None
 
 
 def reason_to_escalate(draft: Reply, *, min_words: int, min_confidence: float) -> str | None:
@@ -96,6 +47,7 @@ def reason_to_escalate(draft: Reply, *, min_words: int, min_confidence: float) -
 
     Exactly at a threshold is kept. An unknown confidence is not a high one.
 
+    >>> from rag.confidence import Confidence
     >>> reason_to_escalate(Reply("In Lyon, I think.", confidence=Confidence(0.31, "support")),
     ...                    min_words=3, min_confidence=0.60)
     'low confidence: 0.31 < 0.60'
@@ -108,20 +60,21 @@ def reason_to_escalate(draft: Reply, *, min_words: int, min_confidence: float) -
     if draft.confidence is None:
         return None if min_confidence == 0 else "unknown confidence"
     if draft.confidence.value < min_confidence:
-        # Rounded down, so that 0.598 never shows as 0.60 < 0.60.
-        shown = int(draft.confidence.value * 100) / 100
-        return f"low confidence: {shown:.2f} < {min_confidence:.2f}"
+        return f"low confidence: {below(draft.confidence.value, min_confidence)}"
     return None
 
 
 def reason_to_refine(draft: Reply, question: str, *, over_chars: int, topics: Sequence[str]) -> str | None:
     """Why a draft is worth polishing: a flagged topic or its length; None if it is not."""
-    for topic in topics:
-        if re.search(topic, question, re.IGNORECASE):
-            return f"flagged topic: {topic}"
+    topic = matching(topics, question)
+    if topic is not None:
+        return f"flagged topic: {topic}"
     if len(draft.text) > over_chars:
         return f"long draft: {len(draft.text)} > {over_chars} characters"
     return None
+
+
+_Events = AsyncGenerator[Token | Escalated | Waiting | Routed, None]
 
 
 class HybridRouter:
@@ -133,6 +86,9 @@ class HybridRouter:
         llm: answers what the SLM cannot; None if there is none.
         slm_max_tokens, llm_max_tokens: the longest replies.
         refine_over_chars, refine_topics: what mode `refine` polishes.
+        rules: what is decided apart from a finished draft.
+        ledger: the escalations of all chats, for a router that takes the place of another.
+        clock: for the rules' times, in seconds.
     """
 
     def __init__(
@@ -144,6 +100,9 @@ class HybridRouter:
         llm_max_tokens: int = 400,
         refine_over_chars: int = 600,
         refine_topics: Sequence[str] = (),
+        rules: Rules | None = None,
+        ledger: Ledger | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slm = slm
         self.llm = llm
@@ -151,8 +110,11 @@ class HybridRouter:
         self._llm_max_tokens = llm_max_tokens
         self._refine_over_chars = refine_over_chars
         self._refine_topics = tuple(refine_topics)
+        self._rules = rules or Rules()
+        self._ledger = ledger or Ledger()
+        self._clock = clock
 
-    async def answer(self, task: Task) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
+    async def answer(self, task: Task) -> _Events:
         """
         Yield the models' tokens and, last, one `Routed`.
 
@@ -167,22 +129,54 @@ class HybridRouter:
             async for event in events:
                 yield event
 
-    async def _answer_large(self, task: Task) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
+    async def _answer_large(self, task: Task) -> _Events:
         if self.llm is None:
             raise ModelUnavailable(NO_LLM)
-        large = _Generation(self.llm, "llm_", task)
-        async with aclosing(large.run(task.messages, self._llm_max_tokens)) as events:
+        large = Generation(self.llm, "llm_", task, clock=self._clock)
+        async with aclosing(self._ask(large, task.messages)) as events:
             async for event in events:
                 yield event
         yield _standing("llm", None, large.reply, None)
 
-    async def _answer_small_first(self, task: Task) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
-        small = _Generation(self.slm, "", task)
-        async with aclosing(small.run(task.messages, self._slm_max_tokens)) as events:
+    async def _ask(self, large: Generation, messages: Sequence[Message]) -> _Events:
+        try:
+            async with aclosing(large.run(messages, self._llm_max_tokens)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            # A first word that never came is counted where the wait alone was too long.
+            waited = large.waited_s
+            if waited is not None and (large.reply.text or waited > self._rules.ttft_budget_s > 0):
+                self._ledger.saw_ttft(waited, at=self._clock())
+
+    async def _answer_small_first(self, task: Task) -> _Events:
+        wish, barred, unheard = None, "", Reply("")
+        if task.mode != "slm":
+            # Weak evidence is the large model's matter only where there is one.
+            wish = reason_to_skip_the_draft(task.question, task.coverage if self.llm else 1.0, self._rules)
+        if wish:
+            barred = self._take_escalation(task)
+        if wish and not barred and self.llm:
+            async with aclosing(self._escalate(self.llm, task, None, wish, None)) as events:
+                async for event in events:
+                    if isinstance(event, Routed) and not event.final.text:
+                        barred, unheard = event.final.cut or "", event.final
+                    else:
+                        yield event
+            if not barred:
+                return
+        async with aclosing(self._draft(task, wish, barred, unheard)) as events:
             async for event in events:
                 yield event
+
+    async def _draft(self, task: Task, wish: str | None, barred: str, unheard: Reply) -> _Events:
+        look = self._look(task)
+        small = Generation(self.slm, "", task, clock=self._clock, look=look)
+        async with aclosing(small.run(task.messages, self._slm_max_tokens)) as tokens:
+            async for token in tokens:
+                yield token
         draft = small.reply
-        if draft.text:
+        if draft.text and draft.confidence is None:
             confidence = judge(draft.text, task.question, task.evidence, draft.logprobs, coverage=task.coverage)
             draft = replace(draft, confidence=confidence)
         task.watch.lap("judge")
@@ -196,123 +190,88 @@ class HybridRouter:
             polish = reason_to_refine(
                 draft, task.question, over_chars=self._refine_over_chars, topics=self._refine_topics
             )
-        if not doubt and not polish:
-            yield Routed("slm", None, draft, draft)
-        elif self.llm is None or task.mode == "slm":
-            yield self._without_large(draft, doubt, polish, failed)
+        verdict = self._verdict(draft, task)
+        if (doubt or polish) and not barred and self.llm and task.mode != "slm":
+            barred = self._take_escalation(task)
+            if not barred:
+                async with aclosing(self._escalate(self.llm, task, draft, doubt, polish)) as events:
+                    async for event in events:
+                        yield replace(event, verdict=verdict) if isinstance(event, Routed) else event
+                return
+        if doubt or polish:
+            yield replace(_without_large(draft, doubt, polish, failed, barred, unheard), verdict=verdict)
         else:
-            async with aclosing(self._escalate(self.llm, task, draft, doubt, polish)) as events:
-                async for event in events:
-                    yield event
+            yield Routed("slm", _joined(wish, barred) if wish else None, draft, draft, verdict=verdict)
+
+    def _take_escalation(self, task: Task) -> str:
+        """Count an escalation, or say what forbids it. Nothing is awaited between the two, so no limit is passed."""
+        if self.llm is None:
+            return "no large model to ask"
+        now = self._clock()
+        barred = reason_not_to_escalate(
+            self._rules,
+            in_last_minute=self._ledger.in_last_minute(now=now),
+            in_chat=task.chat.count,
+            ttft_s=self._ledger.usual_ttft_s(now=now),
+        )
+        if barred:
+            return barred
+        self._ledger.escalated(at=now)
+        task.chat.escalated(at=now)
+        return ""
+
+    def _look(self, task: Task) -> Look | None:
+        threshold = min(self._rules.early_confidence, task.min_confidence)
+        if task.mode not in ("hybrid", "slm") or not self._rules.early_tokens or not threshold:
+            return None
+        return Look(self._rules.early_tokens, threshold)
+
+    def _verdict(self, draft: Reply, task: Task) -> Verdict:
+        threshold = task.min_confidence
+        if draft.hopeless:
+            threshold = min(self._rules.early_confidence, threshold)
+        kept_at = None
+        whole = not draft.cut and len(draft.text.split()) >= max(1, task.min_draft_words)
+        if draft.confidence and draft.confidence.value < threshold and (whole or draft.hopeless):
+            kept_at = would_keep(draft.confidence.value)
+        seconds = sum(stage.seconds for stage in task.watch.timings().stages if stage.name in _DRAFT_STAGES)
+        tokens = draft.usage.completion if draft.usage else draft.tokens
+        return Verdict(threshold, kept_at, tokens, self._slm_max_tokens, seconds, draft.hopeless)
 
     async def _escalate(
-        self, llm: Backend, task: Task, draft: Reply, doubt: str | None, polish: str | None
-    ) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
+        self, llm: Backend, task: Task, draft: Reply | None, doubt: str | None, polish: str | None
+    ) -> _Events:
         reason = doubt or polish or ""
-        yield Escalated(reason, draft.text)
-        messages = task.messages if doubt else build_refine_messages(task.question, task.evidence, draft.text)
+        text = draft.text if draft else ""
+        yield Escalated(reason, text)
+        messages = task.messages if doubt else build_refine_messages(task.question, task.evidence, text)
         task.watch.lap("llm_prompt")
-        large = _Generation(llm, "llm_", task)
-        async with aclosing(large.run(messages, self._llm_max_tokens)) as events:
+        large = Generation(llm, "llm_", task, clock=self._clock)
+        async with aclosing(self._ask(large, messages)) as events:
             async for event in events:
                 yield event
-        if not doubt and (large.failed or not large.reply.text):
+        if draft and not doubt and (large.failed or not large.reply.text):
             yield Routed("slm", f"not polished ({reason}): {large.reply.cut}", draft, draft)
         elif large.reply.text:
             yield _standing("escalated" if doubt else "refined", reason, large.reply, draft)
         else:
             yield Routed("quoted", _joined(reason, large.reply.cut), large.reply, draft)
 
-    @staticmethod
-    def _without_large(draft: Reply, doubt: str | None, polish: str | None, failed: str | None) -> Routed:
-        if not doubt:
-            return Routed("slm", f"not polished ({polish}): no large model to ask", draft, draft)
-        if failed and draft.text:
-            return Routed("slm", failed, draft, draft, "partial")
-        return Routed("quoted", doubt, Reply(""), draft)
 
-
-class _Generation:
-    """One model writing one reply; `reply` is complete when `run` has ended, also after a failure."""
-
-    def __init__(self, backend: Backend, prefix: str, task: Task) -> None:
-        self.reply = Reply("", backend.label)
-        self.failed = False
-        self._backend = backend
-        self._prefix = prefix
-        self._task = task
-
-    async def run(
-        self, messages: Sequence[Message], max_tokens: int
-    ) -> AsyncGenerator[Token | Escalated | Waiting | Routed, None]:
-        watch, backend = self._task.watch, self._backend
-        try:
-            if not backend.ready:
-                yield Waiting("model", f"Loading {backend.label} …")
-                await backend.start()
-                watch.lap(f"{self._prefix}load")
-            stream = backend.stream(messages, max_tokens=max_tokens, temperature=self._task.temperature)
-            async with aclosing(self._tokens(stream, max_tokens)) as tokens:
-                async for token in tokens:
-                    yield token
-        except ModelError as error:
-            self.failed = True
-            self.reply = replace(self.reply, cut=str(error))
-            watch.lap(f"{self._prefix}{'generate' if self.reply.text else 'send'}")
-        self.reply = replace(self.reply, text=self.reply.text.strip())
-        if not self.reply.text and not self.reply.cut:
-            self.reply = replace(self.reply, cut=f"{self.reply.model} gave an empty answer")
-
-    async def _tokens(
-        self, stream: AsyncGenerator[Opened | Text | Done, None], max_tokens: int
-    ) -> AsyncGenerator[Token, None]:
-        watch, prefix = self._task.watch, self._prefix
-        text: list[str] = []
-        logprobs: list[float] | None = []
-        try:
-            async with aclosing(stream) as pieces:
-                async for piece in pieces:
-                    match piece:
-                        case Opened():
-                            watch.lap(f"{prefix}send")
-                        case Text():
-                            visible = piece.text if text else piece.text.lstrip()
-                            if not visible:
-                                continue
-                            if not text:
-                                watch.lap(f"{prefix}first_token")
-                                watch.saw_text()
-                            text.append(visible)
-                            if piece.logprobs is None:
-                                logprobs = None
-                            elif logprobs is not None:
-                                logprobs.extend(piece.logprobs)
-                            yield Token(visible, self.reply.model)
-                            if len(text) > _PATIENCE * max_tokens:
-                                self._finish(Done("length", self.reply.model), max_tokens)
-                                break
-                            # A line or a list may rightly say the same words again; a draft of the SLM need not.
-                            if not prefix and len(text) % 8 == 0 and repeats_itself("".join(text)):
-                                self.reply = replace(self.reply, cut="the draft repeats itself")
-                                break
-                        case Done():
-                            self._finish(piece, max_tokens)
-        finally:
-            known = tuple(logprobs) if logprobs else None
-            self.reply = replace(self.reply, text="".join(text), logprobs=known)
-        watch.lap(f"{prefix}generate")
-
-    def _finish(self, done: Done, max_tokens: int) -> None:
-        setting = "RAG_LLM_MAX_TOKENS" if self._prefix else "RAG_SLM_MAX_TOKENS"
-        cut = {
-            "length": f"the answer was cut at the limit of {max_tokens} tokens ({setting})",
-            "content_filter": "cut by the server's content filter",
-        }.get(done.finish)
-        self.reply = replace(self.reply, model=done.model, usage=done.usage, cut=cut)
+def _without_large(
+    draft: Reply, doubt: str | None, polish: str | None, failed: str | None, barred: str, unheard: Reply
+) -> Routed:
+    """What becomes of a draft that the LLM should see and does not; `unheard` is what the LLM said, if it was asked."""
+    if not doubt:
+        return Routed("slm", f"not polished ({polish}): {barred or 'no large model to ask'}", draft, draft)
+    if failed and draft.text:
+        return Routed("slm", _joined(failed, barred), draft, draft, "partial")
+    return Routed("quoted", _joined(doubt, barred), unheard, draft)
 
 
 def _joined(*reasons: str | None) -> str:
-    return "; ".join(reason.rstrip(".") for reason in reasons if reason)
+    known = [reason for reason in reasons if reason]
+    return known[0] if len(known) == 1 else "; ".join(reason.rstrip(".") for reason in known)
 
 
 def _standing(route: Route, reason: str | None, final: Reply, draft: Reply | None) -> Routed:

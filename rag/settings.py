@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rag.errors import SettingsError
 
 Mode = Literal["hybrid", "slm", "llm", "refine"]
+Escalate = Literal["auto", "always", "never"]
 
 _Path = Annotated[Path, AfterValidator(Path.expanduser)]  # no shell expands ~ in .env
 _Price = Annotated[float | None, BeforeValidator(lambda value: None if str(value).lower() == "none" else value)]
@@ -136,6 +137,35 @@ class Settings(BaseSettings):
     mode: Mode = Field("hybrid", description="hybrid, slm (local only), llm (large only) or refine.")
     min_draft_words: int = Field(3, ge=0, le=1000, description="A draft with fewer words is escalated.")
     min_confidence: float = Field(0.60, ge=0, le=1, description="A draft with a lower confidence is escalated; 0 to 1.")
+    early_tokens: int = Field(
+        16, ge=0, le=32_000, description="After how many tokens a draft is first judged while it grows; 0: never."
+    )
+    early_confidence: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="A growing draft with a lower confidence is stopped; at most RAG_MIN_CONFIDENCE is taken.",
+    )
+    weak_coverage: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="With a lower share of the question's words in the evidence, the LLM is asked without a draft.",
+    )
+    escalate: Escalate = Field(
+        "auto", description="auto: the draft decides; always: every question goes to the LLM; never: none does."
+    )
+    escalate_topics: list[str] = Field(
+        [],
+        description="Questions matching one of these regular expressions (a JSON list) go to the LLM without a draft.",
+    )
+    escalations_per_minute: int = Field(
+        0, ge=0, description="The most escalations of all chats in a minute; 0: no limit."
+    )
+    escalations_per_chat: int = Field(0, ge=0, description="The most escalations of one chat; 0: no limit.")
+    llm_ttft_budget_ms: int = Field(
+        0, ge=0, description="Do not escalate while the LLM's first word usually takes longer, in milliseconds; 0: off."
+    )
     refine_over_chars: int = Field(
         600, ge=0, description="In refine mode, a draft longer than this many characters is polished by the LLM."
     )
@@ -200,11 +230,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{env_names(url)[-1]} must begin with http:// or https://, was: {value}")
             if value and not _is_url(value):
                 raise ValueError(f"{env_names(url)[-1]} must be a URL such as http://localhost:8080/v1, was: {value}")
-        for pattern in self.refine_topics:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"RAG_REFINE_TOPICS: {pattern!r} is not a regular expression ({error}).") from error
+        for topics in ("escalate_topics", "refine_topics"):
+            for pattern in getattr(self, topics):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    said = f"RAG_{topics.upper()}: {pattern!r} is not a regular expression ({error})."
+                    raise ValueError(said) from error
         return self
 
 

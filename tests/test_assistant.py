@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from rag.assistant import Assistant, Knobs, build_assistant
 from rag.backends.choose import Models
 from rag.backends.scripted import Script, ScriptedBackend
+from rag.confidence import Confidence
 from rag.errors import Busy, DocumentsError, ModelBroke, QuestionError
-from rag.events import Answer, Answered, Escalated, Retrieved, Token, Waiting
+from rag.events import Answer, Answered, Cost, Escalated, Retrieved, Token, Verdict, Waiting
 from rag.prompts import SYSTEM, Turn
+from rag.rules import Ledger
 from rag.settings import Settings
+from rag.timings import Stopwatch
 from tests.conftest import events_of
 from tests.model_server import model_server, models
 
@@ -58,11 +62,16 @@ async def test_the_metadata_has_the_shape_of_the_contract(make_assistant: Make) 
     answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds, I say.")))
     metadata = answer.to_metadata()
     assert set(metadata) == {
-        "model", "route", "status", "reason", "confidence", "latency", "usage", "cost", "searched", "sources",
+        "model", "route", "status", "reason", "confidence", "draft", "latency", "usage", "cost", "searched", "sources",
     }  # fmt: skip
     assert metadata["model"] == "scripted stand-in"
     assert metadata["route"] == "escalated"
     assert metadata["confidence"]["signal"] == "logprob+support"
+    assert set(metadata["confidence"]) == {"value", "signal", "threshold", "kept_at", "parts"}
+    assert all(set(part) == {"name", "value", "weight"} for part in metadata["confidence"]["parts"])
+    assert metadata["confidence"]["threshold"] == 0.60
+    assert set(metadata["draft"]) == {"tokens", "at_most", "ms", "stopped"}
+    assert json.dumps(metadata)
     assert set(metadata["usage"]["slm"]) == {"prompt", "completion"}
     assert metadata["usage"]["llm"]["completion"] == 4
     assert metadata["cost"]["local"] == 0.0
@@ -186,6 +195,54 @@ async def test_knobs_change_one_question_only(make_assistant: Make) -> None:
     assistant = make_assistant(ScriptedBackend(GOOD))
     assert (await answer_of(assistant, knobs=Knobs(min_confidence=1.0))).route == "quoted"
     assert (await answer_of(assistant)).route == "slm"
+
+
+async def test_the_rules_of_the_settings_hold(make_assistant: Make) -> None:
+    """Each of them reaches the router."""
+    slm, llm = ScriptedBackend(GOOD), ScriptedBackend("Ten seconds.")
+    for settings, reason in [
+        ({"escalate": "always"}, "every question is escalated"),
+        ({"escalate_topics": ["BUTTON"]}, "flagged topic: BUTTON"),
+        ({"weak_coverage": 1.0}, "weak evidence: 0."),
+    ]:
+        answer = await answer_of(make_assistant(slm, llm, **settings), f"{QUESTION} And the flange?")
+        assert (answer.route, answer.slm, answer.confidence, answer.draft) == ("escalated", "", None, None)
+        assert (answer.reason or "").startswith(reason)
+    assert slm.requests == []
+    stopped = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), early_tokens=2, early_confidence=0.5))
+    assert (stopped.reason or "").startswith("hopeless after 2 tokens: ")
+    never = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), llm, escalate="never"))
+    assert (never.reason or "").endswith("; escalation is switched off (RAG_ESCALATE)")
+
+
+async def test_limits_hold_for_the_chat_and_for_the_minute(make_assistant: Make) -> None:
+    """A chat's count is the caller's, the minute's is the assistant's, also when its router is made anew."""
+    slm, llm = ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds.")
+    assistant, chat = make_assistant(slm, llm, escalations_per_chat=1), Ledger()
+    assert [(await answer_of(assistant, chat=chat)).route for _ in range(2)] == ["escalated", "quoted"]
+    assert (await answer_of(assistant)).route == "escalated"
+    assistant = make_assistant(slm, llm, escalations_per_minute=1)
+    assert (await answer_of(assistant)).route == "escalated"
+    assistant._model_faults.append("Something is wrong.")
+    await assistant.look_again()
+    assert (await answer_of(assistant)).reason.endswith("; limit of 1 escalation a minute reached")  # type: ignore[union-attr]
+
+
+async def test_a_large_model_that_is_too_slow_for_its_budget_is_spared(make_assistant: Make) -> None:
+    """The budget is given in milliseconds."""
+    slm, llm = ScriptedBackend(DOUBTFUL), ScriptedBackend(Script("Ten seconds.", pace_s=0.02))
+    assistant = make_assistant(slm, llm, llm_ttft_budget_ms=5)
+    routes = [(await answer_of(assistant)).route for _ in range(4)]
+    assert routes == ["escalated", "escalated", "escalated", "quoted"]
+
+
+async def test_a_confidence_just_below_its_threshold_is_never_the_same_number() -> None:
+    """0.5996 would be 0.6 in the metadata, which would have been kept."""
+    answer = Answer(
+        "", "", "quoted", "complete", None, Confidence(0.5996, "support"), (), 0, None, None,
+        Stopwatch().timings(), Cost(), verdict=Verdict(0.60, 0.55, 8, 160, 0.1),
+    )  # fmt: skip
+    assert answer.to_metadata()["confidence"]["value"] == 0.599
 
 
 async def test_a_question_before_the_start_waits_for_it(make_assistant: Make) -> None:

@@ -13,12 +13,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One command in a process of its own."""
+def environment(**settings: str) -> dict[str, str]:
+    """What a process of its own gets: these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "SLM_", "LLM_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", **settings}
+
+
+def run(*arguments: str, cwd: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+    """One command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "rag", *arguments],
-        cwd=cwd, env={**kept, "PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", **environment},
+        [sys.executable, "-m", "rag", *arguments], cwd=cwd, env=environment(**settings),
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 

@@ -73,37 +73,108 @@ def test_figures_are_shares_over_all_questions() -> None:
         summed_up([])
 
 
+def test_a_follow_up_is_looked_up_with_the_subject_of_its_conversation(docs: Path) -> None:
+    """As the chat searches: alone it would find nothing."""
+    ingest = Ingest(docs)
+    evaluation = Evaluation(ingest.updated(Shelf()), k=4, evidence_tokens=100)
+    earlier = ("How do I use the reset button?",)
+    assert evaluation.look_up(Known("And for how long?", ("ten seconds",), "ports.md")).place is None
+    assert evaluation.look_up(Known("And for how long?", ("ten seconds",), "ports.md", earlier)).place == 1
+    ingest.close()
+
+
+def written(path: Path, *lines: object) -> Path:
+    """A file with these lines; what is no text becomes JSON."""
+    texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("\n".join(texts), encoding="utf-8")
+    return path
+
+
 def test_questions_are_read_from_json_lines(tmp_path: Path) -> None:
     """Empty lines are passed over; no answers means that the documents do not answer."""
-    path = tmp_path / "qa.jsonl"
-    lines = [{"question": "Why?", "answers": ["so"], "document": "a.md"}, {"question": "How?", "answers": []}]
-    path.write_text("\ufeff" + "\n\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    assert read_questions(path) == [Known("Why?", ("so",), "a.md"), Known("How?", ())]
+    path = written(
+        tmp_path / "qa.jsonl",
+        '\ufeff{"question": "Why?", "answers": ["so"], "document": "a.md"}',
+        "",
+        {"question": "How?", "answers": [], "false_premise": True},
+        {"question": "And when?", "answers": ["now"], "history": ["Why?"]},
+        "",
+    )
+    questions = read_questions(path)
+    assert questions.known == (
+        Known("Why?", ("so",), "a.md"),
+        Known("How?", (), false_premise=True),
+        Known("And when?", ("now",), history=("Why?",)),
+    )
+    assert questions.faults == ()
+
+
+GOOD = {"question": "Who?", "answers": ["she"]}
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        pytest.param("", "has no questions", id="empty"),
-        pytest.param('{"question": "Why?", "answers": ["so"]}\n{"question"', "line 2 is not JSON", id="cut short"),
-        pytest.param('{"question": "Why?"}', "line 1 must be", id="no answers"),
-        pytest.param('{"question": " ", "answers": []}', "line 1 must be", id="empty question"),
-        pytest.param('{"question": "Why?", "answers": [3]}', "line 1 must be", id="a number as answer"),
-        pytest.param('["Why?"]', "line 1 must be", id="a list"),
-        pytest.param("[" * 100_000, "line 1 is not JSON", id="too deep"),
+        pytest.param('{"question"', "line 2 is not JSON", id="cut short"),
+        pytest.param('{"question": "Why?"}', "line 2 must be", id="no answers"),
+        pytest.param('{"question": " ", "answers": []}', "line 2 must be", id="empty question"),
+        pytest.param('{"question": "Why?", "answers": [3]}', "line 2 must be", id="a number as answer"),
+        pytest.param('["Why?"]', "line 2 must be", id="a list"),
+        pytest.param("[" * 100_000, "line 2 is not JSON", id="too deep"),
+        pytest.param(
+            '{"question": "Why?", "answers": [], "history": "Who?"}', '"history" must be a list', id="history"
+        ),
+        pytest.param('{"question": "Why?", "answers": [], "history": [" "]}', '"history" must be a list', id="blank"),
+        pytest.param(
+            '{"question": "Why?", "answers": [], "false_premise": 1}', '"false_premise" must be', id="premise"
+        ),
+        pytest.param('{"question": "Why?", "answers": ["so"], "false_premise": true}', "only where", id="both"),
+        pytest.param(json.dumps(GOOD), "line 2 asks the same as line 1 and is left out: Who?", id="twice"),
     ],
 )
-def test_a_bad_file_of_questions_names_the_line(tmp_path: Path, content: str, sentence: str) -> None:
-    """What is wrong, where, and what it should be."""
+def test_a_bad_line_is_told_of_and_the_rest_is_asked(tmp_path: Path, content: str, sentence: str) -> None:
+    """What is wrong, where, and what it should be; a thousand questions are not lost for one."""
+    questions = read_questions(written(tmp_path / "qa.jsonl", GOOD, content, {"question": "Whose?", "answers": []}))
+    assert [one.question for one in questions.known] == ["Who?", "Whose?"]
+    (fault,) = questions.faults
+    assert sentence in fault
+    assert str(tmp_path / "qa.jsonl, line 2") in fault
+
+
+def test_the_same_words_after_other_questions_are_another_question(tmp_path: Path) -> None:
+    """'And its port?' asks for something else in each conversation, and in each document."""
+    follow_up = {"question": "And its port?", "answers": ["1"]}
+    variants = [follow_up, {**follow_up, "history": ["What is A?"]}, {**follow_up, "document": "b.md"}]
+    assert len(read_questions(written(tmp_path / "qa.jsonl", *variants)).known) == 3
+
+
+def test_of_very_many_faults_some_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    """A file of another kind must not fill the screen."""
+    questions = read_questions(written(tmp_path / "qa.jsonl", GOOD, *["no JSON"] * 50))
+    assert len(questions.faults) == 50
+    assert len(questions.told) == 21
+    assert questions.told[-1] == "… and 30 more lines that are left out."
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        pytest.param(b"", "has no questions", id="empty"),
+        pytest.param(b"nothing\n", "line 1 is not JSON", id="no good line"),
+        pytest.param('{"question": "Wo?"}\nüber'.encode("latin-1"), "line 2 is not UTF-8. Save it", id="Latin-1"),
+    ],
+)
+def test_a_file_without_a_question_is_an_error(tmp_path: Path, content: bytes, sentence: str) -> None:
+    """Nothing would be measured; the sentence says what is wrong with it."""
     path = tmp_path / "qa.jsonl"
-    path.write_text(content, encoding="utf-8")
+    path.write_bytes(content)
     with pytest.raises(QuestionError, match=sentence):
         read_questions(path)
 
 
 def test_a_missing_file_of_questions_is_a_sentence(tmp_path: Path) -> None:
     """No traceback for a wrong path."""
-    with pytest.raises(QuestionError, match="cannot be read"):
+    with pytest.raises(QuestionError, match="there is no such file"):
         read_questions(tmp_path / "none.jsonl")
 
 
@@ -118,4 +189,4 @@ def test_line_ends_inside_a_string_are_part_of_it(tmp_path: Path) -> None:
     """JSON allows them; only a newline ends a line of JSON Lines."""
     path = tmp_path / "qa.jsonl"
     path.write_text('{"question": "Why\u2028so?", "answers": []}', encoding="utf-8")
-    assert read_questions(path) == [Known("Why\u2028so?", ())]
+    assert read_questions(path).known == (Known("Why\u2028so?", ()),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ async def test_a_kept_draft_shows_sources_and_waterfall(packets: Callable[[], An
     assert message["output"] == "Hold the reset button for ten seconds. [1]"
     assert message["metadata"]["route"] == "slm"
     shown = elements(packets())
-    assert set(shown) == {"Sources", "LatencyWaterfall"}
+    assert set(shown) == {"Sources", "LatencyWaterfall", "EscalationCard"}
     (source,) = shown["Sources"]["sources"]
     assert source["quote"] == "Hold the reset button for ten seconds to restore the factory settings."
     assert source["before"].endswith("The chat listens on port 8000. ")
@@ -147,6 +148,57 @@ async def test_an_escalation_folds_the_draft_into_a_card(packets: Callable[[], A
     assert card["reason"].startswith("low confidence")
     names = [data["name"] if event == "element" else event for event, data in sent]
     assert names.index("EscalationCard") < names.index("LatencyWaterfall")
+
+
+async def test_a_kept_draft_has_a_quiet_line_that_tells_how_it_was_judged(
+    packets: Callable[[], Any], make_assistant: Make
+) -> None:
+    """No sentence, no draft: only what the confidence is made of, and what it cost."""
+    await draw(make_assistant(ScriptedBackend(GOOD)))
+    card, metadata = elements(packets())["EscalationCard"], final(packets())["metadata"]
+    assert (card["kind"], card["reason"], card["draft"]) == ("kept", "", None)
+    assert (card["confidence"], card["cost"]) == (metadata["confidence"], metadata["draft"])
+    assert card["confidence"]["value"] >= card["confidence"]["threshold"] == 0.60
+    names = [data["name"] for event, data in packets() if event == "element"]
+    assert names[-1] == "EscalationCard"
+
+
+@pytest.mark.parametrize("large", [True, False], ids=["escalated", "quoted"])
+async def test_the_card_has_the_parts_of_the_confidence(
+    packets: Callable[[], Any], make_assistant: Make, large: bool
+) -> None:
+    """Value times weight, summed and put through a logistic, is the confidence that the card shows."""
+    llm = ScriptedBackend("Ten seconds.", label="gpt-oss-20b") if large else None
+    await draw(make_assistant(ScriptedBackend(DOUBTFUL), llm))
+    shown = elements(packets())["EscalationCard"]["confidence"]
+    total = sum(part["value"] * part["weight"] for part in shown["parts"])
+    assert shown["value"] == pytest.approx(1 / (1 + math.exp(-total)), abs=0.002)
+    assert shown["kept_at"] <= shown["value"] < shown["kept_at"] + 0.05
+
+
+async def test_a_hopeless_draft_shows_what_it_was_stopped_at(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """Card and waterfall have how far it came and how far it might have gone."""
+    slm = ScriptedBackend(Script(" ".join(f"Monk{n}" for n in range(60)), logprob=-5.0))
+    await draw(make_assistant(slm, ScriptedBackend("Ten seconds.", label="gpt-oss-20b"), early_tokens=20))
+    shown = elements(packets())
+    assert shown["EscalationCard"]["kind"] == "escalated"
+    assert shown["EscalationCard"]["reason"].startswith("hopeless after 20 tokens: ")
+    for draft in (shown["EscalationCard"]["cost"], shown["LatencyWaterfall"]["draft"]):
+        assert (draft["tokens"], draft["at_most"], draft["stopped"]) == (20, 160, True)
+        assert draft["ms"] > 0
+    assert shown["EscalationCard"]["confidence"]["threshold"] == 0.25
+
+
+async def test_an_escalation_without_a_draft_has_nothing_to_unfold(
+    packets: Callable[[], Any], make_assistant: Make
+) -> None:
+    """The sentence says all that there is."""
+    llm = ScriptedBackend("Ten seconds.", label="gpt-oss-20b")
+    await draw(make_assistant(ScriptedBackend(GOOD), llm, escalate_topics=["button"]))
+    card = elements(packets())["EscalationCard"]
+    assert (card["kind"], card["reason"]) == ("escalated", "flagged topic: button")
+    assert (card["draft"], card["confidence"], card["cost"]) == (None, None, None)
+    assert final(packets())["metadata"]["draft"] is None
 
 
 async def test_an_error_is_a_sentence_with_an_id_and_a_way_on(
@@ -199,7 +251,7 @@ async def test_what_was_sent_while_the_connection_was_lost_is_sent_again(
     before = packets()
     await reply.resend()
     again = packets()[len(before) :]
-    assert [event for event, _ in again] == ["new_message", "element", "element"]
+    assert [event for event, _ in again] == ["new_message", "element", "element", "element"]
     assert {data["id"] for _, data in again} <= {data["id"] for _, data in before}
     assert final(again)["output"] == "Hold the reset button for ten seconds. [1]"
 
@@ -285,6 +337,20 @@ async def test_profiles_name_the_models_that_really_answer(make_assistant: Make)
     assert "There is no large model" in shown[1].markdown_description
     assert "Something is wrong." in shown[1].markdown_description
     assert [mode_of_profile(profile.name) for profile in shown] == ["refine", "hybrid", "slm", "llm"]
+
+
+@pytest.mark.parametrize(
+    ("escalate", "said"),
+    [("auto", None), ("always", "Every question goes straight to"), ("never", "Escalation is switched off")],
+)
+async def test_profiles_say_what_the_rules_make_of_them(make_assistant: Make, escalate: str, said: str | None) -> None:
+    """Only of the modes that escalate; the others are as they are."""
+    texts = {
+        profile.name: profile.markdown_description
+        for profile in profiles(make_assistant(ScriptedBackend(GOOD), ScriptedBackend(GOOD), escalate=escalate))
+    }
+    assert [name for name, text in texts.items() if "RAG_ESCALATE" in text] == (["Hybrid", "Refine"] if said else [])
+    assert said is None or said in texts["Hybrid"]
 
 
 async def test_starters_fit_the_documents_that_are_searched(make_assistant: Make, docs: Path) -> None:

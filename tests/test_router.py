@@ -12,8 +12,9 @@ from rag.confidence import Confidence
 from rag.errors import ModelBroke, ModelUnavailable
 from rag.events import Escalated, Token, Waiting
 from rag.evidence import sentences_of
+from rag.generation import Reply, Task
 from rag.prompts import build_messages
-from rag.router import HybridRouter, Reply, Routed, Task, reason_to_escalate, reason_to_refine
+from rag.router import HybridRouter, Routed, reason_to_escalate, reason_to_refine
 from tests.conftest import events_of
 
 EVIDENCE = tuple(sentences_of(Chunk("The chat listens on port 8000.", "ports.md")))
@@ -25,7 +26,8 @@ ANSWER = "Port 8000, says the manual."
 
 async def route(slm: ScriptedBackend, llm: ScriptedBackend | None = None, **options: Any) -> list[Any]:
     """All events of one question."""
-    router_options = {name: options.pop(name) for name in ("refine_over_chars", "refine_topics") if name in options}
+    names = ("refine_over_chars", "refine_topics", "rules", "ledger", "clock")
+    router_options = {name: options.pop(name) for name in names if name in options}
     task = Task(QUESTION, EVIDENCE, build_messages(QUESTION, EVIDENCE), **options)
     return await events_of(HybridRouter(slm, llm, **router_options).answer(task))
 

@@ -36,6 +36,16 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.param("RAG_LLM_URL", "http://[::1", "RAG_LLM_URL must be a URL such as", id="bracket"),
         pytest.param("RAG_SLM_GGUF", "/no/such.gguf", "RAG_SLM_GGUF: no file /no/such.gguf", id="no file"),
         pytest.param("RAG_REFINE_TOPICS", '["("]', "'(' is not a regular expression", id="pattern"),
+        pytest.param(
+            "RAG_ESCALATE_TOPICS", '["("]', "RAG_ESCALATE_TOPICS: '(' is not a regular expression", id="topic"
+        ),
+        pytest.param(
+            "RAG_ESCALATE",
+            "maybe",
+            "RAG_ESCALATE must be one of 'auto', 'always' or 'never', was: maybe",
+            id="escalate",
+        ),
+        pytest.param("RAG_LLM_TTFT_BUDGET_MS", "-1", "RAG_LLM_TTFT_BUDGET_MS must be at least 0, was: -1", id="budget"),
         pytest.param("RETRY_ON_FAIL", "maybe", "RETRY_ON_FAIL must be 1 or 0, was: maybe", id="workshop name"),
     ],
 )

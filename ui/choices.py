@@ -20,6 +20,13 @@ MODES: dict[Mode, tuple[str, str]] = {
     "refine": ("Refine", "{slm} drafts. Long drafts and flagged topics are polished by {llm}."),
 }
 
+# What the rules make of the modes that escalate.
+_ESCALATE = {
+    "auto": "",
+    "always": "\n\nEvery question goes straight to {llm} (RAG_ESCALATE).",
+    "never": "\n\nEscalation is switched off (RAG_ESCALATE): the documents' own words stand in for a doubtful draft.",
+}
+
 _ICONS: dict[Mode, str] = {"hybrid": "hybrid", "slm": "local", "llm": "large", "refine": "refine"}
 
 _OUR_PAGE = "using-the-chat.md"
@@ -47,7 +54,12 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
     return [
         cl.ChatProfile(
             name=MODES[mode][0],
-            markdown_description=MODES[mode][1].format(slm=slm, llm=llm) + ("" if mode == "slm" else none) + faults,
+            markdown_description=(
+                MODES[mode][1].format(slm=slm, llm=llm)
+                + (_ESCALATE[assistant.settings.escalate].format(llm=llm) if mode in ("hybrid", "refine") else "")
+                + ("" if mode == "slm" else none)
+                + faults
+            ),
             icon=f"/public/icons/{_ICONS[mode]}.svg",
             default=mode == assistant.settings.mode,
             starters=questions,

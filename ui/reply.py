@@ -145,9 +145,8 @@ class Reply:
         self._whole = True
         await message.send()
         kind = _card_kind(answer)
-        if kind:
-            large = answer.llm or self._large_label
-            await self._send_card(kind, answer.reason or "", answer.draft, answer.slm, large)
+        if kind and kind != "kept":
+            await self._send_final_card(kind, answer)
         searched = message.metadata["searched"]
         if answer.citations or answer.unsupported or searched:
             described = zip(message.metadata["sources"], answer.citations, strict=True)
@@ -157,6 +156,8 @@ class Reply:
         self._shelf = Shelf()  # the state that it cites need not be kept as long as the page
         models = {"slm": answer.slm or None, "llm": answer.llm or None}
         await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
+        if kind == "kept":
+            await self._send_final_card(kind, answer)
 
     async def _stop(self, question: str) -> None:
         if self._whole:
@@ -195,8 +196,16 @@ class Reply:
             self._card.props = {**self._card.props, "kind": "unfinished"}
             await self._card.update()
 
-    async def _send_card(self, kind: str, reason: str, draft: str | None, draft_model: str, model: str) -> None:
-        props = {"kind": kind, "reason": reason, "draft": draft, "draft_model": draft_model, "model": model}
+    async def _send_final_card(self, kind: str, answer: Answer) -> None:
+        metadata = self._message.metadata or {}
+        decision = {"confidence": metadata["confidence"], "cost": metadata["draft"]}
+        large = answer.llm or self._large_label
+        await self._send_card(kind, answer.reason or "", answer.draft, answer.slm, large, **decision)
+
+    async def _send_card(
+        self, kind: str, reason: str, draft: str | None, draft_model: str, model: str, **decision: Any
+    ) -> None:
+        props = {"kind": kind, "reason": reason, "draft": draft, "draft_model": draft_model, "model": model} | decision
         if self._card:
             self._card.props = props
             await self._card.update()
@@ -282,4 +291,6 @@ def _card_kind(answer: Answer) -> str | None:
         return answer.route
     if answer.route == "slm" and answer.reason and answer.status == "complete":
         return "unchecked"
+    if answer.route == "slm" and answer.status == "complete" and answer.confidence:
+        return "kept"
     return None

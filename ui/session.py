@@ -14,6 +14,7 @@ from chainlit.user_session import user_sessions
 
 from rag.documents import Document
 from rag.prompts import Turn
+from rag.rules import Ledger
 from ui.reply import Reply, resend
 
 # Of so many answers the sources are watched.
@@ -56,6 +57,7 @@ class Desk:
         replies: the last answers on the page, oldest first; the newest may still be growing.
         uploads: the conversation's own documents.
         notes: the messages besides answers that were sent since the last question.
+        escalations: of this chat, for the rules that limit them.
     """
 
     conversation: Conversation = field(default_factory=Conversation)
@@ -63,6 +65,7 @@ class Desk:
     replies: deque[Reply] = field(default_factory=lambda: deque(maxlen=_WATCHED))
     uploads: list[Document] = field(default_factory=list)
     notes: list[cl.Message] = field(default_factory=list)
+    escalations: Ledger = field(default_factory=Ledger)
 
     @property
     def busy(self) -> bool:

@@ -1,5 +1,5 @@
 // Where the milliseconds of an answer went. One line; opened, a bar a stage on a common time axis.
-// props: the message's metadata { model, route, reason, confidence, latency, usage, cost }, and optionally
+// props: the message's metadata { model, route, reason, confidence, draft, latency, usage, cost }, and optionally
 // models: { slm, llm }, the names of both models where `model` alone does not say them.
 import { useId, useState } from 'react';
 import { ArrowUpRight, ChevronDown, CircleSlash, Cpu, Layers, Quote, Sparkles } from 'lucide-react';
@@ -63,8 +63,11 @@ function ticks(total, most) {
   return { step, all };
 }
 
-const ownerOf = (name) =>
-  name.startsWith('llm_') ? 'large' : ['load', 'prompt', 'send', 'first_token', 'generate', 'judge'].includes(name) ? 'small' : 'other';
+const ownerOf = (name, drafted) => {
+  if (name.startsWith('llm_')) return 'large';
+  if (name === 'prompt' && !drafted) return 'other'; // made, but the small model was not asked
+  return ['load', 'prompt', 'send', 'first_token', 'generate', 'judge'].includes(name) ? 'small' : 'other';
+};
 
 function read(metadata) {
   const latency = metadata.latency || {};
@@ -72,10 +75,11 @@ function read(metadata) {
     .map((stage) => ({ name: String(stage.name), start: number(stage.start_ms) || 0, ms: Math.max(0, number(stage.ms) || 0) }))
     .sort((a, b) => a.start - b.start);
   const wrote = { small: stages.some((s) => s.name === 'generate'), large: stages.some((s) => s.name === 'llm_generate') };
+  const drafted = stages.some((stage) => ['send', 'first_token', 'generate'].includes(stage.name));
   for (const stage of stages) {
     const plain = stage.name.replace(/^llm_/, '');
     const [label, title] = STAGES[plain] || [plain.replace(/_/g, ' '), ''];
-    stage.owner = ownerOf(stage.name);
+    stage.owner = ownerOf(stage.name, drafted);
     stage.label = label;
     stage.title = title;
   }
@@ -90,6 +94,7 @@ function read(metadata) {
   return {
     stages,
     wrote,
+    drafted,
     total: total === null && stages.length ? end : total,
     axis: Math.max(total || 0, end),
     ttft: number(latency.ttft_ms),
@@ -177,13 +182,14 @@ function Bars({ data, names }) {
   );
 }
 
-function Tokens({ model, wrote }) {
+function Tokens({ model, wrote, draft }) {
   const prompt = number(model.usage && model.usage.prompt);
   const completion = number(model.usage && model.usage.completion);
   const parts = [];
   if (prompt !== null) parts.push(`read ${prompt} tokens`);
   if (completion !== null) parts.push(`wrote ${completion}`);
   if (model.speed !== null) parts.push(`${perSecond(model.speed)} while writing`);
+  if (draft && draft.stopped) parts.push(`stopped after ${draft.tokens} of at most ${draft.at_most} tokens`);
   if (!parts.length) return wrote ? 'did not report its tokens' : 'not asked';
   return parts.join(' · ');
 }
@@ -201,7 +207,7 @@ function Facts({ metadata, data, names }) {
       {asked.small ? (
         <>
           <dt>{names.small || 'Small model'}</dt>
-          <dd><Tokens model={data.small} wrote={data.wrote.small} /></dd>
+          <dd><Tokens model={data.small} wrote={data.wrote.small} draft={metadata.draft} /></dd>
         </>
       ) : null}
       {asked.large ? (
@@ -212,7 +218,7 @@ function Facts({ metadata, data, names }) {
       ) : null}
       <dt>Confidence</dt>
       <dd>
-        {confidence === null ? 'not measured' : `${confidence.toFixed(2)} of 1`}
+        {confidence === null ? 'not measured' : `${(Math.floor(confidence * 100 + 1e-9) / 100).toFixed(2)} of 1`}
         {confidence !== null && signals.length ? <span className="gr-quiet">, from {signals.join(' and ')}</span> : null}
       </dd>
       {local !== null || cloud !== null ? (
@@ -235,7 +241,10 @@ export default function LatencyWaterfall() {
   const [open, setOpen] = useState(opened.get(props) || false);
   const id = useId();
   const data = read(metadata);
-  const [badge, tone, Icon, sentence] = ROUTES[metadata.route] || [metadata.route || 'Answer', 'other', Quote, ''];
+  const [badge, tone, Icon, said] = ROUTES[metadata.route] || [metadata.route || 'Answer', 'other', Quote, ''];
+  const sentence = metadata.route === 'escalated' && data.stages.length && !data.drafted
+    ? 'The large model answered without a draft.'
+    : said;
   const models = metadata.models || {};
   const names = {
     small: models.slm || (metadata.route === 'slm' ? metadata.model : ''),

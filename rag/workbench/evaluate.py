@@ -9,6 +9,8 @@ from statistics import fmean, quantiles
 from typing import Any
 
 from rag.evidence import gather
+from rag.followup import standalone
+from rag.prompts import Turn
 from rag.shelf import Shelf
 from rag.workbench.questions import Known, has_answer
 
@@ -53,11 +55,14 @@ class Evaluation:
     evidence_tokens: int
 
     def look_up(self, known: Known) -> Found:
-        """Search for one question, and see where its answer is."""
+        """Search for one question, with the subject of those before it, and see where its answer is."""
         asked = time.perf_counter()
-        hits = self.shelf.search(known.question, k=_DEPTHS[-1])
+        turns = [Turn(earlier, "") for earlier in known.history]
+        query = standalone(known.question, turns, weight=self.shelf.weight)
+        hits = self.shelf.search(query.text, k=_DEPTHS[-1])
         took = time.perf_counter() - asked
-        evidence = gather(known.question, hits[: self.k], tokens=self.evidence_tokens, weight=self.shelf.weight)
+        weight = query.weighing(self.shelf.weight, words=self.shelf.index.words)
+        evidence = gather(query.text, hits[: self.k], tokens=self.evidence_tokens, weight=weight)
 
         def right(text: str, *documents: str) -> bool:
             return known.document in ("", *documents) and has_answer(text, known.answers)

@@ -8,11 +8,17 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rag.errors import QuestionError
 
 _MOST_BYTES = 500_000_000
+_MOST_TOLD = 20
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_SHAPE = '{"question": "…", "answers": ["…"], "document": "…"}'
+
+#: What tells one question from another: its text, the questions before it, and the document that it is asked of.
+Key = tuple[str, tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
@@ -24,30 +30,91 @@ class Known:
         question: in plain text.
         answers: any of them is right; empty: the documents do not answer it.
         document: the name of the document that has the answer; empty: any.
+        history: the questions asked before it in the same conversation, oldest first.
+        false_premise: it takes for granted what is not so; it has no answers then.
     """
 
     question: str
     answers: tuple[str, ...]
     document: str = ""
+    history: tuple[str, ...] = ()
+    false_premise: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the others of its file."""
+        return self.question, self.history, self.document
 
 
-def read_questions(path: Path) -> list[Known]:
+@dataclass(frozen=True)
+class Questions:
+    """
+    A file of questions.
+
+    Attributes:
+        known: those that can be asked, in order; at least one.
+        faults: a sentence for each line that is left out, with its number.
+    """
+
+    known: tuple[Known, ...]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> list[str]:
+        """The faults, as many as somebody will read."""
+        return _told(self.faults)
+
+
+def read_questions(path: Path) -> Questions:
     """
     Read a QA file: JSON Lines of `{"question": str, "answers": [str, ...], "document": str}`.
 
+    A line may also have `"history": [str, ...]`, the questions before it, and `"false_premise": true`. A line that is
+    wrong, or asks what an earlier one asks, is left out and told of in `faults`.
+
     Raises:
-        QuestionError: the file cannot be read, has no question, or a line is not as above; names the line.
+        QuestionError: the file is missing, cannot be read, is not UTF-8, or has no question that can be asked.
     """
-    try:
-        if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
-            raise QuestionError(f"{path} is no file of questions of at most {_MOST_BYTES:,} bytes. Name another one.")
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at the other line ends that JSON may contain
-    except (OSError, UnicodeDecodeError) as error:
-        raise QuestionError(f"{path} cannot be read ({error}). Name a file of questions in JSON Lines.") from error
-    known = [_known(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    known: dict[Key, Known] = {}
+    first: dict[Key, int] = {}
+    faults: list[str] = []
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            one = _known(line, where)
+        except QuestionError as error:
+            faults.append(str(error))
+            continue
+        if one.key in known:
+            faults.append(f"{where} asks the same as line {first[one.key]} and is left out: {one.question[:80]}")
+            continue
+        known[one.key], first[one.key] = one, number
     if not known:
-        raise QuestionError(f"{path} has no questions. Put one JSON object on each line.")
-    return known
+        raise QuestionError("\n".join([*_told(faults), f"{path} has no questions. Put one JSON object on each line."]))
+    return Questions(tuple(known.values()), tuple(faults))
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        raise QuestionError(f"{path} cannot be read: there is no such file. Name a file of questions in JSON Lines.")
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise QuestionError(f"{path} is no file of questions of at most {_MOST_BYTES:,} bytes. Name another one.")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise QuestionError(f"{path} cannot be read ({error}). Name a file of questions in JSON Lines.") from error
+    try:
+        return raw.decode("utf-8-sig").split("\n")  # not at the other line ends that JSON may contain
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise QuestionError(f"{path} cannot be read: line {line} is not UTF-8. Save it as UTF-8.") from error
+
+
+def _told(faults: Sequence[str]) -> list[str]:
+    more = len(faults) - _MOST_TOLD
+    return [*faults[:_MOST_TOLD], *([f"… and {more:,} more lines that are left out."] if more > 0 else [])]
 
 
 def _known(line: str, where: str) -> Known:
@@ -57,10 +124,21 @@ def _known(line: str, where: str) -> Known:
         raise QuestionError(f"{where} is not JSON ({error}).") from error
     match found:
         case {"question": str(question), "answers": list(answers), **rest} if question.strip():
-            document = rest.get("document", "")
-            if all(isinstance(answer, str) for answer in answers) and isinstance(document, str):
-                return Known(question, tuple(answers), document)
-    raise QuestionError(f'{where} must be {{"question": "…", "answers": ["…"], "document": "…"}}, was: {line[:120]}')
+            document, history = rest.get("document", ""), rest.get("history", [])
+            if _all_texts(answers) and isinstance(document, str):
+                if not isinstance(history, list) or not _all_texts(history) or not all(map(str.strip, history)):
+                    raise QuestionError(f'{where}: "history" must be a list of earlier questions, was: {history!r:.80}')
+                false_premise = rest.get("false_premise", False)
+                if not isinstance(false_premise, bool) or (false_premise and answers):
+                    raise QuestionError(
+                        f'{where}: "false_premise" must be true or false, and true only where "answers" is empty.'
+                    )
+                return Known(question, tuple(answers), document, tuple(history), false_premise)
+    raise QuestionError(f"{where} must be {_SHAPE}, was: {line[:120]}")
+
+
+def _all_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def has_answer(text: str, answers: Sequence[str]) -> bool:
@@ -72,10 +150,16 @@ def has_answer(text: str, answers: Sequence[str]) -> bool:
     >>> has_answer("It was built by the “Normans”, in 1066.", ["Normans in 1066"])
     True
     """
-    plain = _normal(text)
-    return any(_normal(answer) in plain for answer in answers if _normal(answer))
+    plain = normal(text)
+    return any(normal(answer) in plain for answer in answers if normal(answer))
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """
+    A text as SQuAD compares it: lower case, no punctuation, no English articles, single spaces.
+
+    >>> normal("The  End, at last!")
+    'end at last'
+    """
     kept = "".join(one for one in text.lower() if unicodedata.category(one)[0] != "P")
     return " ".join(_ARTICLES.sub(" ", kept).split())

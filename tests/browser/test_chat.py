@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,11 +94,32 @@ def test_a_doubtful_draft_is_escalated_with_the_reason_and_can_still_be_read(pag
     message = page.locator(ANSWERS)
     expect(message).to_contain_text("Hold the reset button for ten seconds. [1]")
     expect(page.locator(".gr-draft")).to_be_hidden()
-    page.locator(".gr-unfold").click()
+    card.get_by_role("button", name="Show the draft").click()
     expect(page.locator(".gr-draft")).to_contain_text("Monks in Lyon")
+    expect(card.locator("tr[data-signal=support]")).to_be_hidden()
+    card.get_by_role("button", name="How this was decided").click()
+    expect(card.locator("tr[data-signal=support]")).to_be_visible()
+    expect(card.get_by_role("img", name="Confidence 0.")).to_have_accessible_name(
+        re.compile(r"^Confidence 0\.\d\d of 1, below the threshold of 0\.60$")
+    )
+    expect(card).to_contain_text("this draft would have been kept.")
+    expect(card).to_contain_text("The draft cost")
     page.locator(".gr-fall-line").click()
     expect(page.locator("tr[data-stage=llm_generate]")).to_be_visible()
     assert message.count() == 1
+
+
+def test_a_kept_draft_tells_how_it_was_judged_for_whoever_asks(page: Page, scripted_chat: Chat) -> None:
+    """A quiet line with the two numbers; the table is behind it."""
+    open_chat(page, scripted_chat)
+    ask(page, QUESTION)
+    line = page.get_by_role("button", name="How this was decided")
+    expect(line).to_have_text(re.compile(r"Kept: 0\.\d\d\s≥\s0\.60"), timeout=20_000)
+    table = page.locator(".gr-kept table")
+    expect(table).to_be_hidden()
+    line.click()
+    expect(table).to_be_visible()
+    expect(line).to_have_attribute("aria-expanded", "true")
 
 
 def test_local_only_quotes_the_documents_instead(page: Page, scripted_chat: Chat) -> None:

@@ -1,0 +1,197 @@
+"""One model writing one reply: its text, its times, and how a hopeless draft is stopped on the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from rag.backends.base import Backend, Done, Opened, Text, Usage
+from rag.confidence import Confidence, repeats_itself, running
+from rag.errors import ModelError
+from rag.events import Token, Waiting
+from rag.evidence import Evidence
+from rag.prompts import Message
+from rag.rules import Ledger, below
+from rag.settings import Mode
+from rag.timings import Stopwatch
+
+# A server that ignores the limit of tokens is stopped when it has sent so many times as many pieces.
+_PATIENCE = 2
+# So many tokens lie between two looks at a running draft.
+_LOOK_EVERY = 8
+
+
+@dataclass(frozen=True)
+class Reply:
+    """
+    What a model said.
+
+    Attributes:
+        text: without surrounding whitespace.
+        model: as the server reported it.
+        confidence: of a draft; None where it was not judged.
+        logprobs: of its tokens; None if the server gave none.
+        usage: None if the server did not count.
+        cut: why it is not whole, in words; None if it is.
+        tokens: how many came, counted here: one a log-probability, or one a piece where there are none.
+        hopeless: whether it was stopped because its confidence was too low to go on.
+    """
+
+    text: str
+    model: str = ""
+    confidence: Confidence | None = None
+    logprobs: tuple[float, ...] | None = None
+    usage: Usage | None = None
+    cut: str | None = None
+    tokens: int = 0
+    hopeless: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One question on its way through the router.
+
+    Attributes:
+        question: as asked.
+        evidence: best first; not empty.
+        messages: the prompt made of both.
+        coverage: the share of the question's words that the best evidence has, 0 to 1.
+        mode: which models may answer.
+        temperature: of both models.
+        min_draft_words, min_confidence: the thresholds below which a draft is not kept.
+        watch: takes the times.
+        chat: the escalations of its chat so far; the router adds to them.
+    """
+
+    question: str
+    evidence: tuple[Evidence, ...]
+    messages: Sequence[Message]
+    coverage: float = 1.0
+    mode: Mode = "hybrid"
+    temperature: float = 0.0
+    min_draft_words: int = 3
+    min_confidence: float = 0.60
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    chat: Ledger = field(default_factory=Ledger)
+
+
+@dataclass(frozen=True)
+class Look:
+    """When a running draft is judged first, in tokens, and the confidence below which it is stopped."""
+
+    first: int
+    threshold: float
+
+
+class Generation:
+    """One model writing one reply; `reply` is complete when `run` has ended, also after a failure."""
+
+    def __init__(
+        self, backend: Backend, prefix: str, task: Task, *, clock: Callable[[], float], look: Look | None = None
+    ) -> None:
+        self.reply = Reply("", backend.label)
+        self.failed = False
+        self.waited_s: float | None = None  # from the request to its first word, or to its failure
+        self._clock = clock
+        self._look = look
+        self._asked: float | None = None
+        self._backend = backend
+        self._prefix = prefix
+        self._task = task
+
+    async def run(self, messages: Sequence[Message], max_tokens: int) -> AsyncGenerator[Token | Waiting, None]:
+        watch, backend = self._task.watch, self._backend
+        try:
+            if not backend.ready:
+                yield Waiting("model", f"Loading {backend.label} …")
+                await backend.start()
+                watch.lap(f"{self._prefix}load")
+            self._asked = self._clock()
+            stream = backend.stream(messages, max_tokens=max_tokens, temperature=self._task.temperature)
+            async with aclosing(self._tokens(stream, max_tokens)) as tokens:
+                async for token in tokens:
+                    yield token
+        except ModelError as error:
+            self.failed = True
+            self._note_wait()
+            self.reply = replace(self.reply, cut=str(error))
+            watch.lap(f"{self._prefix}{'generate' if self.reply.text else 'send'}")
+        self.reply = replace(self.reply, text=self.reply.text.strip())
+        if not self.reply.text and not self.reply.cut:
+            self.reply = replace(self.reply, cut=f"{self.reply.model} gave an empty answer")
+
+    async def _tokens(
+        self, stream: AsyncGenerator[Opened | Text | Done, None], max_tokens: int
+    ) -> AsyncGenerator[Token, None]:
+        watch, prefix = self._task.watch, self._prefix
+        text: list[str] = []
+        logprobs: list[float] | None = []
+        tokens, next_look = 0, self._look.first if self._look else 0
+        try:
+            async with aclosing(stream) as pieces:
+                async for piece in pieces:
+                    match piece:
+                        case Opened():
+                            watch.lap(f"{prefix}send")
+                        case Text():
+                            visible = piece.text if text else piece.text.lstrip()
+                            if not visible:
+                                continue
+                            if not text:
+                                watch.lap(f"{prefix}first_token")
+                                watch.saw_text()
+                                self._note_wait()
+                            text.append(visible)
+                            new = _plausible(piece)
+                            tokens += len(new) if new else 1
+                            if new is None:
+                                logprobs = None
+                            elif logprobs is not None:
+                                logprobs.extend(new)
+                            yield Token(visible, self.reply.model)
+                            if len(text) > _PATIENCE * max_tokens:
+                                self._finish(Done("length", self.reply.model), max_tokens)
+                                break
+                            # A line or a list may rightly say the same words again; a draft of the SLM need not.
+                            if not prefix and len(text) % 8 == 0 and repeats_itself("".join(text)):
+                                self.reply = replace(self.reply, cut="the draft repeats itself")
+                                break
+                            if self._look and tokens >= next_look:
+                                next_look = tokens + _LOOK_EVERY
+                                if self._is_hopeless("".join(text), logprobs, tokens, self._look.threshold):
+                                    break
+                        case Done():
+                            self._finish(piece, max_tokens)
+        finally:
+            known = tuple(logprobs) if logprobs else None
+            self.reply = replace(self.reply, text="".join(text), logprobs=known, tokens=tokens)
+        watch.lap(f"{prefix}generate")
+
+    def _note_wait(self) -> None:
+        if self._asked is not None and self.waited_s is None:
+            self.waited_s = self._clock() - self._asked
+
+    def _is_hopeless(self, text: str, logprobs: Sequence[float] | None, tokens: int, threshold: float) -> bool:
+        task = self._task
+        confidence = running(text, task.question, task.evidence, logprobs, coverage=task.coverage)
+        if confidence.value >= threshold:
+            return False
+        cut = f"hopeless after {tokens} tokens: {below(confidence.value, threshold)}"
+        self.reply = replace(self.reply, confidence=confidence, cut=cut, hopeless=True)
+        return True
+
+    def _finish(self, done: Done, max_tokens: int) -> None:
+        setting = "RAG_LLM_MAX_TOKENS" if self._prefix else "RAG_SLM_MAX_TOKENS"
+        cut = {
+            "length": f"the answer was cut at the limit of {max_tokens} tokens ({setting})",
+            "content_filter": "cut by the server's content filter",
+        }.get(done.finish)
+        self.reply = replace(self.reply, model=done.model, usage=done.usage, cut=cut)
+
+
+def _plausible(piece: Text) -> tuple[float, ...] | None:
+    """A piece's log-probabilities; None if there are none, or more than it has bytes."""
+    new = piece.logprobs
+    return new if new and len(new) <= len(piece.text.encode()) else None
