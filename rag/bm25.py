@@ -16,13 +16,13 @@ from rag.arrays import BrokenFile, offsets_of, read_folder, write_folder
 from rag.chunking import Chunk
 from rag.grams import grams_of
 from rag.part import Part, check_owners, rows_at, terms
-from rag.ranking import closeness, second_look
+from rag.ranking import Near, closeness, second_look
 from rag.text import question_words
 
 __all__ = ["Bm25Index", "BrokenFile", "Hit", "terms"]
 
 Ints = npt.NDArray[Any]
-Meaning = Callable[[str, Sequence[Chunk]], npt.NDArray[np.float32] | None]
+Meaning = Callable[[str, Sequence[Chunk]], Near | None]
 
 # A saved index of another form is not read but built anew.
 _FORMAT = f"bm25 1 {okapi.K1} {okapi.B} {okapi.EPSILON}"
@@ -41,12 +41,14 @@ class Hit:
         score: its BM25 score; comparable within one query only, and 0 or below for a true match in a tiny corpus.
         closeness: 0 to 1, by what it was ranked after a second look; 0 without one.
         also: other documents with the same text.
+        near: how near in meaning each of its sentences is to the question, as cosines; empty where nobody knows.
     """
 
     chunk: Chunk
     score: float
     closeness: float = 0.0
     also: tuple[str, ...] = ()
+    near: tuple[float, ...] = ()
 
 
 class Bm25Index:
@@ -193,12 +195,17 @@ class Bm25Index:
             size=len(self),
         )
         scores = np.array([score for score, _, _ in found])
-        near_in_meaning = meaning(query, [part.passages[row] for _, part, row in found]) if meaning else None
-        near = closeness(scores, letters, windows, near_in_meaning)
+        meant = meaning(query, [part.passages[row] for _, part, row in found]) if meaning else None
+        near = closeness(scores, letters, windows, meant.chunks if meant else None)
         place = {(id(part), row): at for at, (_, part, row) in enumerate(best)}
         order = sorted(range(len(found)), key=lambda at: (-near[at], place[id(found[at][1]), found[at][2]]))
         return [
-            Hit(part.passages[row], score, closeness=round(float(near[at]), 6))
+            Hit(
+                part.passages[row],
+                score,
+                closeness=round(float(near[at]), 6),
+                near=meant.sentences[at] if meant else (),
+            )
             for at, (score, part, row) in ((at, found[at]) for at in order[:k])
         ]
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from rag.chunking import Chunk
 from rag.encoder import LANGUAGES, NAME, SIZE, Floats
 from rag.evidence import sentences_of
+from rag.ranking import Near
 
 #: About 40 chunks are learnt a second, and each takes some 4 kB: more than this is neither soon nor small.
 MOST_CHUNKS = 20_000
@@ -78,10 +79,9 @@ class Meanings:
 
     def nearness(
         self, question: str, chunks: Sequence[Chunk], *, beside: Mapping[bytes, Vectors] = _NONE
-    ) -> Floats | None:
+    ) -> Near | None:
         """
-        How near in meaning each of some chunks is to a question: the mean of two cosines, of the whole chunk and of
-        its nearest sentence, (n_chunks,).
+        How near in meaning each of some chunks, and of their sentences, is to a question.
 
         A chunk in a language that the encoder does not know counts as the middle one of the others.
 
@@ -104,10 +104,11 @@ class Meanings:
         cosines = rows @ asked / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(min=1)
         starts = np.cumsum([0, *map(len, vectors[:-1])])
         bounds = np.stack((starts, starts + 1), axis=1).ravel()  # each chunk before its sentences
-        near: Floats = (cosines[starts] + np.maximum.reduceat(cosines, bounds)[1::2]) / 2
-        result = np.full(len(chunks), np.median(near), dtype=np.float32)
-        result[[one is not None for one in found]] = near
-        return result
+        near = (cosines[starts] + np.maximum.reduceat(cosines, bounds)[1::2]) / 2
+        of_chunks = np.full(len(chunks), np.median(near), dtype=np.float32)
+        of_chunks[[one is not None for one in found]] = near
+        each = iter(np.split(cosines, starts[1:]))
+        return Near(of_chunks, [() if one is None else tuple(next(each)[1:].tolist()) for one in found])
 
     def keep(self, chunks: Iterable[Chunk]) -> None:
         """Forget all but these chunks, and keep them for the next start."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,20 @@ Floats = npt.NDArray[np.float64]
 
 # About a sentence, in words without the function words.
 _WINDOW = 14
+
+
+@dataclass(frozen=True)
+class Near:
+    """
+    How near in meaning some chunks are to a question.
+
+    Attributes:
+        chunks: of each the mean of two cosines, of the whole chunk and of its nearest sentence, (n_chunks,).
+        sentences: of each the cosines of its sentences, in order; empty where they are not known.
+    """
+
+    chunks: npt.NDArray[np.float32]
+    sentences: Sequence[tuple[float, ...]]
 
 
 def second_look(
@@ -56,8 +71,7 @@ def closeness(scores: Floats, letters: Floats, windows: Floats, near: npt.NDArra
     """
     One figure for each hit of a question, 0 to 1, of its BM25 score and the two of `second_look`, in equal parts.
 
-    Where it is known how near the hits are in meaning, as the mean of two cosines, each of them counts as much as the
-    three together.
+    Where it is known how near the hits are in meaning (`Near.chunks`), that counts twice as much as the three together.
     """
     by_words: Floats = (_of_highest(scores) + _of_highest(letters) + windows) / 3
     return by_words if near is None else (by_words + 2 * near.clip(min=0)) / 3

@@ -129,7 +129,7 @@ GOOD = {"question": "Who?", "answers": ["she"]}
             '{"question": "Why?", "answers": [], "false_premise": 1}', '"false_premise" must be', id="premise"
         ),
         pytest.param('{"question": "Why?", "answers": ["so"], "false_premise": true}', "only where", id="both"),
-        pytest.param(json.dumps(GOOD), "line 2 asks the same as line 1 and is left out: Who?", id="twice"),
+        pytest.param(json.dumps(GOOD), "line 2 is the same as line 1 and is left out: Who?", id="twice"),
     ],
 )
 def test_a_bad_line_is_told_of_and_the_rest_is_asked(tmp_path: Path, content: str, sentence: str) -> None:

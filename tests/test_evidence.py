@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag.bm25 import Bm25Index
+from rag.bm25 import Bm25Index, Hit
 from rag.chunking import Chunk, split
 from rag.documents import Document
 from rag.evidence import Evidence, cite, coverage, gather, quote, sentences_of, support, without_marks
@@ -26,6 +26,22 @@ def test_a_sentence_of_evidence_is_exactly_its_span_of_the_document() -> None:
 def test_the_sentence_that_answers_comes_first() -> None:
     """More and rarer words of the question in it count more."""
     assert evidence_for("How long must I hold the reset button?")[0].text.startswith("Hold the reset button")
+
+
+def test_a_sentence_that_means_the_question_comes_before_one_that_has_its_words() -> None:
+    """Where the search knows; a chunk of which it does not know is neither first nor last for that."""
+    chunk = Chunk("The port opens. The door of the port is open.", "a.md")
+    first, second = (one.text for one in sentences_of(chunk))
+    bare = gather("port door", [Hit(chunk, 1.0, closeness=1.0)], tokens=200, weight=lambda _: 1.0)
+    meant = gather("port door", [Hit(chunk, 1.0, closeness=1.0, near=(0.9, 0.1))], tokens=200, weight=lambda _: 1.0)
+    assert [one.text for one in bare] == [second, first]
+    assert [one.text for one in meant] == [first, second]
+    hits = [
+        Hit(chunk, 1.0, closeness=1.0, near=(0.9, 0.1)),
+        Hit(Chunk("This port has a door.", "b.md"), 1.0, closeness=1.0),
+    ]
+    found = gather("port door", hits, tokens=200, weight=lambda _: 1.0)
+    assert [one.relevance for one in found if one.chunk.document == "b.md"] == [pytest.approx(1 + 1 + 0.5)]
 
 
 def test_the_budget_is_kept_but_the_best_sentence_is_always_there() -> None:

@@ -14,9 +14,14 @@ from rag.documents import Document
 from rag.encoder import SIZE, Encoder, Floats
 from rag.library import Library
 from rag.meanings import Meanings
+from rag.ranking import Near
 from rag.shelf import Shelf
 
-CHUNKS = [Chunk("The cat sleeps.", "a.md"), Chunk("A kitten naps. So it does.", "b.md"), Chunk("Taxes rise.", "c.md")]
+CHUNKS = [
+    Chunk("The cat sleeps.", "a.md"),
+    Chunk("A kitten naps. The dog barks.", "b.md"),
+    Chunk("Taxes rise.", "c.md"),
+]
 
 
 class CountingLetters:
@@ -60,8 +65,8 @@ def test_a_chunk_not_learnt_yet_ends_the_comparison() -> None:
     assert meanings.nearness("cat", []) is None
     near = meanings.nearness("The cat sleeps.", CHUNKS[:2])
     assert near is not None
-    assert near[0] == pytest.approx(1, abs=1e-2)
-    assert near[0] > near[1]
+    assert near.chunks[0] == pytest.approx(1, abs=1e-2)
+    assert near.chunks[0] > near.chunks[1]
 
 
 def test_a_question_is_thought_of_once() -> None:
@@ -80,11 +85,12 @@ def test_a_chunk_is_as_near_as_its_whole_and_its_nearest_sentence() -> None:
     meanings, encoder = made()
     meanings.learn([CHUNKS[1]])
     question, whole, first, second = encoder.encode(
-        ["A kitten naps.", "A kitten naps. So it does.", "A kitten naps.", "So it does."]
+        ["A kitten naps.", "A kitten naps. The dog barks.", "A kitten naps.", "The dog barks."]
     )
     near = meanings.nearness("A kitten naps.", [CHUNKS[1]])
     assert near is not None
-    assert near[0] == pytest.approx((question @ whole + max(question @ first, question @ second)) / 2, abs=1e-2)
+    assert near.sentences == [pytest.approx((question @ first, question @ second), abs=1e-2)]
+    assert near.chunks[0] == pytest.approx((question @ whole + max(near.sentences[0])) / 2, abs=1e-2)
 
 
 def test_a_language_that_the_encoder_does_not_know_is_neither_first_nor_last() -> None:
@@ -95,7 +101,8 @@ def test_a_language_that_the_encoder_does_not_know_is_neither_first_nor_last() -
     meanings.learn(CHUNKS)
     near = meanings.nearness("The cat sleeps.", [*CHUNKS, foreign])
     assert near is not None
-    assert near[3] == np.median(near[:3])
+    assert near.chunks[3] == np.median(near.chunks[:3])
+    assert near.sentences[3] == ()
     assert meanings.nearness("बिरालो", [foreign]) is None
     assert "बिरालो सुत्छ।" not in encoder.encoded
 
@@ -112,7 +119,7 @@ def test_what_was_learnt_is_kept_and_what_is_gone_is_forgotten(tmp_path: Path) -
     after = again.nearness("kitten", CHUNKS[:2])
     assert before is not None
     assert after is not None
-    assert np.array_equal(before, after)
+    assert np.array_equal(before.chunks, after.chunks)
     assert [path.name for path in tmp_path.iterdir()] == ["meanings.npz"]
     again.keep([])
     assert not list(tmp_path.iterdir())
@@ -142,9 +149,12 @@ def test_meaning_moves_a_hit_up_that_words_put_last() -> None:
     nearer = index.ranked(
         "port",
         k=2,
-        meaning=lambda _, chunks: np.array([chunk.document == "meaning.md" for chunk in chunks], np.float32),
+        meaning=lambda _, chunks: Near(
+            np.array([chunk.document == "meaning.md" for chunk in chunks], np.float32), [(0.5,) for _ in chunks]
+        ),
     )
     assert [hit.chunk.document for hit in nearer] == ["meaning.md", "words.md"]
+    assert nearer[0].near == (0.5,)
     unknown = index.ranked("port", k=2, meaning=lambda _, chunks: None)
     assert [hit.chunk.document for hit in unknown] == ["words.md", "meaning.md"]
 

@@ -186,9 +186,18 @@ class QdrantIndex:
             asked, [(found, np.arange(len(found))), (sample, nothing)], idf=self.idf, size=len(found) + len(sample)
         )
         scores = np.array([match.score for match in best])
-        near = closeness(scores, letters, windows, meaning(query, [match.chunk for match in best]) if meaning else None)
+        meant = meaning(query, [match.chunk for match in best]) if meaning else None
+        near = closeness(scores, letters, windows, meant.chunks if meant else None)
         order = sorted(range(len(best)), key=lambda at: (-near[at], at))
-        return [Hit(best[at].chunk, best[at].score, closeness=round(float(near[at]), 6)) for at in order[:k]]
+        return [
+            Hit(
+                best[at].chunk,
+                best[at].score,
+                closeness=round(float(near[at]), 6),
+                near=meant.sentences[at] if meant else (),
+            )
+            for at in order[:k]
+        ]
 
     def guessed(self, query: str, *, k: int = 4) -> list[Hit]:
         """

@@ -66,7 +66,7 @@ def compared(rows: Sequence[Row], figures: Mapping[str, Any], earlier: Earlier) 
     """
     new, old = flat(figures), flat(earlier.figures)
     before = {row.key: row for row in earlier.rows}
-    pairs = [(row, before[row.key]) for row in rows if row.key in before and before[row.key].answers == row.answers]
+    pairs = [(row, before[row.key]) for row in rows if row.key in before]
     return {
         "earlier": {name: value for name, value in earlier.figures.items() if name != "against"},
         "difference": {name: round(new[name] - old[name], 4) for name in new if name in old},

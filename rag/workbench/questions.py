@@ -17,8 +17,8 @@ _MOST_TOLD = 20
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _SHAPE = '{"question": "…", "answers": ["…"], "document": "…"}'
 
-#: What tells one question from another: its text, the questions before it, and the document that it is asked of.
-Key = tuple[str, tuple[str, ...], str]
+#: What tells one question from another: its text, the questions before it, its document and its answers.
+Key = tuple[str, tuple[str, ...], str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Known:
     @property
     def key(self) -> Key:
         """What tells it from the others of its file."""
-        return self.question, self.history, self.document
+        return self.question, self.history, self.document, self.answers
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_questions(path: Path) -> Questions:
     Read a QA file: JSON Lines of `{"question": str, "answers": [str, ...], "document": str}`.
 
     A line may also have `"history": [str, ...]`, the questions before it, and `"false_premise": true`. A line that is
-    wrong, or asks what an earlier one asks, is left out and told of in `faults`.
+    wrong, or is the same as an earlier one, is left out and told of in `faults`.
 
     Raises:
         QuestionError: the file is missing, cannot be read, is not UTF-8, or has no question that can be asked.
@@ -88,7 +88,7 @@ def read_questions(path: Path) -> Questions:
             faults.append(str(error))
             continue
         if one.key in known:
-            faults.append(f"{where} asks the same as line {first[one.key]} and is left out: {one.question[:80]}")
+            faults.append(f"{where} is the same as line {first[one.key]} and is left out: {one.question[:80]}")
             continue
         known[one.key], first[one.key] = one, number
     if not known:

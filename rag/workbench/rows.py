@@ -94,7 +94,7 @@ class Row:
     @property
     def key(self) -> Key:
         """What tells its question from the others."""
-        return self.question, tuple(self.history), self.document
+        return self.question, tuple(self.history), self.document, tuple(self.answers)
 
     @property
     def known(self) -> Known:
