@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
 from rag.backends.openai_compatible import OpenAICompatible
+from rag.calibration import SHIPPED, read_calibration
 from rag.documents import Document
-from rag.errors import DocumentsError, ModelError, QuestionError
+from rag.errors import CalibrationError, DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
-from rag.evidence import Cited, Evidence, cite, coverage, gather, quote
+from rag.evidence import Cited, Evidence, cite, coverage, gather, is_near, quote
 from rag.followup import standalone
 from rag.generation import Reply, Task
 from rag.library import PATIENCE_S, Library
@@ -82,6 +83,7 @@ class Assistant:
         library.busy = lambda: self._waitlist.in_use
         self._router: HybridRouter | None = None
         self._ledger = Ledger()
+        self._calibration = SHIPPED
         self._retired: list[Backend] = []
         self._starting: asyncio.Task[None] | None = None
 
@@ -227,7 +229,7 @@ class Assistant:
         share = await asyncio.to_thread(coverage, query.text, evidence, weight=weight)
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence, query, shelf)
-        if not evidence or share < self.settings.min_coverage:
+        if not evidence or (share < self.settings.min_coverage and not is_near(hits)):
             abstention = await self._abstention(query.text, shelf, evidence, share, watch)
             yield Answered(replace(abstention, query=query))
             return
@@ -244,6 +246,7 @@ class Assistant:
             knobs.min_confidence,
             watch,
             chat,
+            self._calibration,
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
@@ -356,6 +359,7 @@ class Assistant:
             self.models = self.models or await choose_models(self.settings)
             self._model_faults += self.models.faults
             self._router = self._new_router(self.models)
+            self._calibrate(self.models.slm.label)
             if not self.models.slm.ready:
                 await self.models.slm.start()
         except ModelError as error:
@@ -364,6 +368,22 @@ class Assistant:
         except Exception:
             log.exception("the models could not be set up")
             self._model_faults.append("The models could not be set up; the log of the chat says why.")
+
+    def _calibrate(self, model: str) -> None:
+        path = self.settings.calibration
+        if not path.exists():
+            return
+        try:
+            found = read_calibration(path)
+        except CalibrationError as error:
+            log.warning("the shipped weights are used: %s", error)
+            return
+        if found.model != model:
+            log.warning("the shipped weights are used: %s is for drafts of %s, not of %s", path, found.model, model)
+            return
+        self._calibration = found
+        if found.threshold is not None and "min_confidence" not in self.settings.model_fields_set:
+            self.knobs = replace(self.knobs, min_confidence=found.threshold)
 
     def _new_router(self, models: Models) -> HybridRouter:
         return HybridRouter(

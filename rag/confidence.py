@@ -1,16 +1,16 @@
-"""How likely a draft is right: signals of the draft, and the score made of them."""
+"""How likely a draft is right: its signals, weighed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rag.calibration import SHIPPED, Calibration
 from rag.evidence import Evidence
-from rag.text import words
+from rag.signals import LOGPROB, Draft, measure
 
-_WITH_LOGPROBS = {"bias": -1.94, "support": 1.78, "coverage": 1.28, "logprob": 1.68}
-_WITHOUT_LOGPROBS = {"bias": -2.94, "support": 2.09, "coverage": 1.37}
+_BIAS = "bias"
 
 
 @dataclass(frozen=True)
@@ -45,29 +45,32 @@ class Confidence:
     parts: tuple[Part, ...] = ()
 
 
-def support_by_top(draft: str, question: str, evidence: Sequence[Evidence]) -> float:
+def judge(
+    draft: str,
+    question: str,
+    evidence: Sequence[Evidence],
+    logprobs: Sequence[float] | None,
+    *,
+    coverage: float = 1.0,
+    calibration: Calibration = SHIPPED,
+) -> Confidence:
     """
-    The share, 0 to 1, of the draft's new words that the top evidence sentence has.
+    Score a draft, finished or not: a logistic mix of its signals (see `rag.signals`).
 
-    Words of the question are not new: a draft that only repeats the question has no support. Agreement with the
-    sentence that retrieval puts first tells more than support by whichever sentence fits best: AUROC 0.76 against
-    0.67 on 420 SQuAD questions with SmolLM2-135M.
+    Args:
+        draft: the SLM's text.
+        question: as asked.
+        evidence: best first.
+        logprobs: of the draft's tokens; None if the server gave none.
+        coverage: the share of the question's words that the best evidence has, 0 to 1.
+        calibration: the weights.
     """
-    new = set(words(draft)) - set(words(question))
-    if not new or not evidence:
-        return 0.0
-    return len(new & set(words(evidence[0].text))) / len(new)
-
-
-def mean_logprob(logprobs: Sequence[float] | None) -> float | None:
-    """
-    The mean log-probability of the draft's tokens; None if there are none, or if they cannot be true.
-
-    A null, a NaN or a positive number from a server is not certainty; it is no signal.
-    """
-    if not logprobs or any(not math.isfinite(value) or value > 1e-6 for value in logprobs):
-        return None
-    return sum(logprobs) / len(logprobs)
+    values = measure(Draft(draft, question, evidence, coverage, logprobs))
+    given = LOGPROB in values
+    weights = calibration.with_logprobs if given else calibration.without_logprobs
+    parts = tuple(Part(name, value, weights.get(name, 0.0)) for name, value in ({_BIAS: 1.0} | dict(values)).items())
+    value = _logistic(sum(part.value * part.weight for part in parts))
+    return Confidence(value, f"{LOGPROB}+support" if given else "support", parts)
 
 
 def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:
@@ -86,52 +89,5 @@ def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:
     return any(said[at : at + words_in_a_row] == tail for at in rounds)
 
 
-def judge(
-    draft: str,
-    question: str,
-    evidence: Sequence[Evidence],
-    logprobs: Sequence[float] | None,
-    *,
-    coverage: float = 1.0,
-) -> Confidence:
-    """
-    Score a draft.
-
-    A logistic mix of support, the evidence's coverage of the question, and the mean log-probability. Its weights
-    were fitted by `benchmarks/confidence.py` on SQuAD questions answered by SmolLM2-135M; the fit is in
-    benchmarks/results/.
-
-    Args:
-        draft: the SLM's text.
-        question: as asked.
-        evidence: best first.
-        logprobs: of the draft's tokens; None if the server gave none.
-        coverage: the share of the question's words that the best evidence has, 0 to 1.
-    """
-    support = support_by_top(draft, question, evidence)
-    logprob = mean_logprob(logprobs)
-    values = {"bias": 1.0, "support": support, "coverage": coverage}
-    if logprob is None:
-        return _mixed("support", values, _WITHOUT_LOGPROBS)
-    return _mixed("logprob+support", values | {"logprob": logprob}, _WITH_LOGPROBS)
-
-
-def running(
-    draft: str,
-    question: str,
-    evidence: Sequence[Evidence],
-    logprobs: Sequence[float] | None,
-    *,
-    coverage: float = 1.0,
-) -> Confidence:
-    """Score a draft that is still being written; see `judge`."""
-    return judge(draft, question, evidence, logprobs, coverage=coverage)
-
-
-def _mixed(signal: str, values: Mapping[str, float], weights: Mapping[str, float]) -> Confidence:
-    parts = tuple(Part(name, value, weights[name]) for name, value in values.items())
-    return Confidence(_logistic(sum(part.value * part.weight for part in parts)), signal, parts)
-
-
 def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
+    return 1 / (1 + math.exp(-max(-500.0, min(500.0, value))))

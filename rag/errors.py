@@ -63,3 +63,7 @@ class ModelRefused(ModelError):
 
 class ModelBroke(ModelError):
     """The answer began and did not end, or was not one: stalled, cut off, malformed."""
+
+
+class CalibrationError(RagError):
+    """The file with the weights of the signals cannot be used: damaged, or made for others."""

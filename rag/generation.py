@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from rag.backends.base import Backend, Done, Opened, Text, Usage
-from rag.confidence import Confidence, repeats_itself, running
+from rag.calibration import SHIPPED, Calibration
+from rag.confidence import Confidence, judge, repeats_itself
 from rag.errors import ModelError
 from rag.events import Token, Waiting
 from rag.evidence import Evidence
@@ -63,6 +64,7 @@ class Task:
         min_draft_words, min_confidence: the thresholds below which a draft is not kept.
         watch: takes the times.
         chat: the escalations of its chat so far; the router adds to them.
+        calibration: the weights of a draft's signals.
     """
 
     question: str
@@ -75,6 +77,7 @@ class Task:
     min_confidence: float = 0.60
     watch: Stopwatch = field(default_factory=Stopwatch)
     chat: Ledger = field(default_factory=Ledger)
+    calibration: Calibration = SHIPPED
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,9 @@ class Generation:
 
     def _is_hopeless(self, text: str, logprobs: Sequence[float] | None, tokens: int, threshold: float) -> bool:
         task = self._task
-        confidence = running(text, task.question, task.evidence, logprobs, coverage=task.coverage)
+        confidence = judge(
+            text, task.question, task.evidence, logprobs, coverage=task.coverage, calibration=task.calibration
+        )
         if confidence.value >= threshold:
             return False
         cut = f"hopeless after {tokens} tokens: {below(confidence.value, threshold)}"

@@ -32,7 +32,7 @@ _OPPOSITES = {
     "de": "vor/nach vorher/nachher über/unter mehr/weniger immer/nie alle/keine mit/ohne erste/letzte ersten/letzten "
     "links/rechts wahr/falsch ein/aus an/aus auf/zu größer/kleiner länger/kürzer schneller/langsamer "
     "höher/niedriger innen/außen innerhalb/außerhalb mindestens/höchstens erlaubt/verboten",
-    "es": "antes/después sobre/bajo más/menos siempre/nunca todos/ninguno con/sin primero/último izquierda/derecha"
+    "es": "antes/después sobre/bajo más/menos siempre/nunca todos/ninguno con/sin primero/último izquierda/derecha "
     "verdadero/falso mayor/menor dentro/fuera mínimo/máximo encendido/apagado permitido/prohibido",
     "fr": "avant/après sur/sous plus/moins toujours/jamais tous/aucun avec/sans premier/dernier gauche/droite oui/non "
     "vrai/faux supérieur/inférieur dedans/dehors minimum/maximum allumé/éteint permis/interdit",
@@ -40,7 +40,7 @@ _OPPOSITES = {
     "vero/falso maggiore/minore dentro/fuori minimo/massimo acceso/spento",
     "nl": "voor/na boven/onder meer/minder altijd/nooit alle/geen met/zonder eerste/laatste links/rechts ja/nee "
     "aan/uit groter/kleiner binnen/buiten minimum/maximum",
-    "pt": "antes/depois sobre/sob mais/menos sempre/nunca todos/nenhum com/sem primeiro/último esquerda/direita"
+    "pt": "antes/depois sobre/sob mais/menos sempre/nunca todos/nenhum com/sem primeiro/último esquerda/direita "
     "maior/menor dentro/fora mínimo/máximo",
     "ru": "до/после над/под больше/меньше всегда/никогда с/без первый/последний да/нет внутри/снаружи",
     "sl": "pred/po nad/pod več/manj vedno/nikoli vsi/noben z/brez s/brez prvi/zadnji levo/desno da/ne večji/manjši "
@@ -63,15 +63,29 @@ def contradicts(sentence: str, source: str, language: str = "en") -> bool:
     >>> contradicts("Das gilt nicht für Akkus.", "Das gilt für Akkus.", "de")
     True
     """
-    left, right = (set(_WORD.findall(text.casefold().replace("’", "'"))) for text in (sentence, source))
-    left, right = (words | {part for word in words for part in word.split("'")} for words in (left, right))
+    left, right = _words_of(sentence), _words_of(source)
     if _is_negated(left, language) != _is_negated(right, language):
         return True
-    pairs = [pair.split("/") for spoken in {"en", language} for pair in _OPPOSITES.get(spoken, "").split()]
+    pairs = [pair.split("/") for spoken in {"en", language} for pair in _OPPOSITES.get(spoken, "").casefold().split()]
     return any(
         (one in left and other in right and one not in right) or (other in left and one in right and other not in right)
         for one, other in pairs
     )
+
+
+def is_negated(sentence: str, language: str = "en") -> bool:
+    """
+    Whether a sentence has a negation.
+
+    >>> is_negated("Which port isn't used?"), is_negated("Which port is used?")
+    (True, False)
+    """
+    return _is_negated(_words_of(sentence), language)
+
+
+def _words_of(sentence: str) -> set[str]:
+    words = set(_WORD.findall(sentence.casefold().replace("’", "'")))
+    return words | {part for word in words for part in word.split("'")}
 
 
 def _is_negated(words: set[str], language: str) -> bool:
@@ -81,6 +95,6 @@ def _is_negated(words: set[str], language: str) -> bool:
 @cache
 def _negations(language: str) -> frozenset[str]:
     own = _NEGATIONS.get(language)
-    return frozenset((own if own is not None else " ".join(_NEGATIONS.values())).split()) | frozenset(
+    return frozenset((own if own is not None else " ".join(_NEGATIONS.values())).casefold().split()) | frozenset(
         _NEGATIONS["en"].split()
     )

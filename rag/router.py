@@ -177,7 +177,14 @@ class HybridRouter:
                 yield token
         draft = small.reply
         if draft.text and draft.confidence is None:
-            confidence = judge(draft.text, task.question, task.evidence, draft.logprobs, coverage=task.coverage)
+            confidence = judge(
+                draft.text,
+                task.question,
+                task.evidence,
+                draft.logprobs,
+                coverage=task.coverage,
+                calibration=task.calibration,
+            )
             draft = replace(draft, confidence=confidence)
         task.watch.lap("judge")
 

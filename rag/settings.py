@@ -137,6 +137,10 @@ class Settings(BaseSettings):
     mode: Mode = Field("hybrid", description="hybrid, slm (local only), llm (large only) or refine.")
     min_draft_words: int = Field(3, ge=0, le=1000, description="A draft with fewer words is escalated.")
     min_confidence: float = Field(0.60, ge=0, le=1, description="A draft with a lower confidence is escalated; 0 to 1.")
+    calibration: _Path = Field(
+        Path(".calibration.json"),
+        description="The weights that python -m rag calibrate fitted to your questions, used if the file is there.",
+    )
     early_tokens: int = Field(
         16, ge=0, le=32_000, description="After how many tokens a draft is first judged while it grows; 0: never."
     )

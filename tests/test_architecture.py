@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
     {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.savelock", "rag.timings"},
-    {"rag.homes"},
+    {"rag.calibration", "rag.homes"},
     {"rag.text"},
     {"rag.readers.base", "rag.readers.encodings"},
     {"rag.readers.files", "rag.readers.markdown", "rag.readers.plain", "rag.readers.zipped"},
@@ -40,7 +40,8 @@ LAYERS: list[set[str]] = [
     {"rag.qdrant.load", "rag.qdrant.follow"},
     {"rag.qdrant"},
     {"rag.library"},
-    {"rag.prompts", "rag.confidence", "rag.rules"},
+    {"rag.prompts", "rag.signals", "rag.rules"},
+    {"rag.confidence"},
     {"rag.followup"},
     {"rag.backends", "rag.backends.base", "rag.backends.llama_process"},
     {"rag.backends.openai_compatible", "rag.backends.scripted"},
@@ -53,7 +54,8 @@ LAYERS: list[set[str]] = [
     {"rag.check", "rag.workbench.evaluate", "rag.workbench.scores", "rag.workbench.curve"},
     {"rag.workbench.rows"},
     {"rag.workbench.figures", "rag.workbench.trace"},
-    {"rag.workbench.comparison"},
+    {"rag.workbench.comparison", "rag.workbench.drawing", "rag.workbench.mix"},
+    {"rag.workbench.calibrate"},
     {"rag.__main__"},
     {"ui.streaming", "ui.hardening", "ui.report", "ui"},
     {"ui.choices", "ui.reply"},

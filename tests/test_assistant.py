@@ -6,13 +6,16 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rag.assistant import Assistant, Knobs, build_assistant
 from rag.backends.choose import Models
 from rag.backends.scripted import Script, ScriptedBackend
+from rag.calibration import Calibration, write_calibration
 from rag.confidence import Confidence
 from rag.errors import Busy, DocumentsError, ModelBroke, QuestionError
 from rag.events import Answer, Answered, Cost, Escalated, Retrieved, Token, Verdict, Waiting
@@ -360,3 +363,39 @@ async def test_the_real_embedded_model_answers_through_the_real_pipeline(docs: P
     assert answer.usage_slm.completion > 0
     assert answer.confidence is not None
     assert answer.confidence.signal == "logprob+support"
+
+
+WEIGHTS = {"bias": 3.0, "support": 0.0}
+
+
+def calibrated(tmp_path: Path, **changes: Any) -> Path:
+    """A calibration file in which every draft is very likely right."""
+    path = tmp_path / "calibration.json"
+    write_calibration(path, replace(Calibration("scripted stand-in", WEIGHTS, WEIGHTS, 60, 0.9), **changes))
+    return path
+
+
+async def test_the_users_calibration_decides_and_brings_its_threshold(make_assistant: Make, tmp_path: Path) -> None:
+    """Where it is for this model; RAG_MIN_CONFIDENCE, if it is set, still wins."""
+    path = calibrated(tmp_path)
+    answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), calibration=path))
+    assert answer.confidence is not None
+    assert answer.confidence.value == pytest.approx(0.953, abs=1e-3)
+    assert (answer.route, answer.verdict and answer.verdict.threshold) == ("slm", 0.9)
+    strict = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), calibration=path, min_confidence=0.99))
+    assert (strict.route, strict.verdict and strict.verdict.threshold) == ("quoted", 0.99)
+
+
+@pytest.mark.parametrize("fault", ["another model", "broken"])
+async def test_a_calibration_that_does_not_fit_is_ignored_with_a_warning(
+    make_assistant: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    """The warning names the file; the shipped weights judge."""
+    path = calibrated(tmp_path, model="phi-4-mini")
+    if fault == "broken":
+        path.write_text("{")
+    answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), calibration=path))
+    assert answer.route == "quoted"
+    assert answer.confidence is not None
+    assert answer.confidence.value < 0.6
+    assert [record.getMessage() for record in caplog.records if str(path) in record.getMessage()]

@@ -1,17 +1,28 @@
-"""Signals of a draft."""
+"""Signals of a draft, their weights, and the confidence that comes of them."""
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
+from rag.calibration import SHIPPED, VERSION, Calibration, read_calibration, write_calibration
 from rag.chunking import Chunk
-from rag.confidence import judge, mean_logprob, repeats_itself, support_by_top
+from rag.confidence import judge, repeats_itself
+from rag.errors import CalibrationError
 from rag.evidence import sentences_of
+from rag.opposites import _OPPOSITES, contradicts, is_negated
+from rag.signals import Draft, mean_logprob, measure
 
 EVIDENCE = sentences_of(Chunk("The chat listens on port 8000. The garden needs water.", "x.md"))
 QUESTION = "Which port does the chat use?"
+
+
+def signals(draft: str, question: str = QUESTION, logprobs: list[float] | None = None) -> dict[str, float]:
+    """The signals of a draft written from the evidence."""
+    return dict(measure(Draft(draft, question, EVIDENCE, 1.0, logprobs)))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +40,7 @@ QUESTION = "Which port does the chat use?"
 def test_absurd_log_probabilities_are_no_signal(logprobs: list[float] | None, expected: float | None) -> None:
     """A null is not certainty, and neither is a number that cannot be a log-probability."""
     assert mean_logprob(logprobs) == expected
+    assert signals("It listens on 8000.", logprobs=logprobs).get("logprob") == expected
 
 
 @pytest.mark.parametrize(
@@ -43,7 +55,44 @@ def test_absurd_log_probabilities_are_no_signal(logprobs: list[float] | None, ex
 )
 def test_support_counts_new_words_in_the_top_sentence(draft: str, expected: float) -> None:
     """Words scattered over several sentences are not support, nor are the question's own."""
-    assert support_by_top(draft, QUESTION, EVIDENCE) == expected
+    assert signals(draft)["support"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "draft", "question", "expected"),
+    [
+        pytest.param("agreement", "It listens on 8000.", QUESTION, 1.0, id="tells all of the sentence"),
+        pytest.param("agreement", "On 8000.", QUESTION, 0.5, id="tells half of it"),
+        pytest.param("run", "The chat listens on port 8000.", QUESTION, 1.0, id="word for word"),
+        pytest.param("run", "8000 listens.", QUESTION, 0.5, id="in another order"),
+        pytest.param("echo", "8000", "Who listens on port 8000?", 1.0, id="the sentence is the question"),
+        pytest.param("distance", "It is 8000.", QUESTION, 0.1, id="beside the question's words"),
+        pytest.param("distance", "It is 9000.", QUESTION, 1.0, id="nowhere"),
+        pytest.param("negated", "8000", "Which port is not used?", 1.0, id="a question with a negation"),
+        pytest.param("negated", "8000", QUESTION, 0.0, id="a question without one"),
+        pytest.param("foreign_number", "8000", "What listens on port 9000?", 1.0, id="a number of its own"),
+        pytest.param("foreign_number", "8000", "What listens on port 8000?", 0.0, id="the evidence's number"),
+        pytest.param("foreign_name", "8000", "Which port does the Router use?", 1.0, id="a name of its own"),
+        pytest.param("kind", "It is 8000.", "How many ports are there?", 1.0, id="a number was asked for"),
+        pytest.param("kind", "It is a port.", "How many ports are there?", -1.0, id="and is not there"),
+        pytest.param("kind", "It was Ada.", "Who chose the port?", 1.0, id="a name was asked for"),
+        pytest.param("kind", "It was chosen.", "Who chose the port?", -1.0, id="and nobody is named"),
+        pytest.param("yes_or_no", "Yes.", "Does the chat listen?", 1.0, id="yes or no"),
+        pytest.param("nothing_new", "The chat uses a port.", QUESTION, 1.0, id="only the question again"),
+        pytest.param("focus", "8000", QUESTION, 1.0, id="all of one chunk"),
+    ],
+)
+def test_a_signal_says_what_its_name_says(name: str, draft: str, question: str, expected: float) -> None:
+    """Each can be seen in the draft, the question and the evidence alone."""
+    assert signals(draft, question)[name] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("draft", ["", " ", "…", "\x00", "word " * 5000], ids=["empty", "space", "mark", "NUL", "long"])
+def test_signals_of_odd_drafts_are_numbers(draft: str) -> None:
+    """Whatever a model writes, also with no evidence at all."""
+    for evidence in (EVIDENCE, ()):
+        values = measure(Draft(draft, QUESTION, evidence)).values()
+        assert all(math.isfinite(value) and -1 <= value <= 1 for value in values)
 
 
 def test_the_signal_says_what_the_score_was_made_of() -> None:
@@ -53,13 +102,77 @@ def test_the_signal_says_what_the_score_was_made_of() -> None:
     assert judge("It listens on 8000.", QUESTION, EVIDENCE, [math.nan]).signal == "support"
 
 
-def test_more_support_and_higher_log_probability_mean_more_confidence() -> None:
-    """The mix is monotonous in each signal, and stays between 0 and 1."""
-    good = judge("It listens on 8000.", QUESTION, EVIDENCE, [-0.1]).value
-    unsure = judge("It listens on 8000.", QUESTION, EVIDENCE, [-2.0]).value
-    made_up = judge("Monks in Lyon.", QUESTION, EVIDENCE, [-0.1]).value
-    assert 0 < made_up < good < 1
-    assert unsure < good
+def test_the_parts_add_up_to_the_confidence() -> None:
+    """What the card shows is what was decided by."""
+    confidence = judge("It listens on 8000.", QUESTION, EVIDENCE, [-0.1])
+    total = sum(part.value * part.weight for part in confidence.parts)
+    assert confidence.value == pytest.approx(1 / (1 + math.exp(-total)))
+    assert {part.name for part in confidence.parts} == {"bias", *signals("It listens on 8000.", logprobs=[-0.1])}
+
+
+def test_every_signal_has_a_weight_in_the_shipped_calibration() -> None:
+    """A signal without one would be computed for nothing; a weight without a signal would be a misspelling."""
+    names = {"bias", *signals("8000", logprobs=[-0.1])}
+    assert set(SHIPPED.with_logprobs) == names
+    assert set(SHIPPED.without_logprobs) == names - {"logprob"}
+
+
+def test_a_supported_draft_has_more_confidence_than_one_that_is_made_up() -> None:
+    """And always between 0 and 1."""
+    for logprobs in ([-0.1], None):
+        good = judge("The chat listens on port 8000.", QUESTION, EVIDENCE, logprobs).value
+        made_up = judge("Monks in Lyon brewed it.", QUESTION, EVIDENCE, logprobs).value
+        assert 0 < made_up < good < 1
+
+
+def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """And is all there is in the folder: no half of one stays behind."""
+    path = tmp_path / "calibration.json"
+    calibration = Calibration("model", {"bias": 0.5, "support": 1}, {"bias": -1.0}, 60, 0.45, "95 %")
+    write_calibration(path, calibration)
+    assert read_calibration(path) == calibration
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(b"", "no calibration that can be read", id="empty"),
+        pytest.param(b"\xff\xfe", "no calibration that can be read", id="not UTF-8"),
+        pytest.param(b"[" * 5000, "no calibration that can be read", id="nested"),
+        pytest.param(b"[]", "version None", id="no object"),
+        pytest.param(b'{"version": 0}', "version 0", id="another version"),
+        pytest.param(json.dumps({"version": VERSION}).encode(), "is damaged", id="nothing in it"),
+        pytest.param(b" " * 200_000, "too large", id="large"),
+    ],
+)
+def test_a_broken_calibration_is_told_of_with_its_name(tmp_path: Path, content: bytes, says: str) -> None:
+    """And with the way to make it again."""
+    path = tmp_path / "calibration.json"
+    path.write_bytes(content)
+    with pytest.raises(CalibrationError, match=says) as error:
+        read_calibration(path)
+    assert str(path) in str(error.value)
+    assert "rag calibrate" in str(error.value)
+
+
+@pytest.mark.parametrize("weight", ["1", None, True, "NaN", "Infinity"])
+def test_a_weight_that_is_no_number_is_damage(tmp_path: Path, weight: object) -> None:
+    """It would be a confidence of nothing."""
+    path = tmp_path / "calibration.json"
+    write_calibration(path, Calibration("model", {"bias": 0.5}, {"bias": 0.5}))
+    body = json.loads(path.read_text()) | {"with_logprobs": {"bias": "here"}}
+    path.write_text(json.dumps(body).replace('"here"', weight if weight in ("NaN", "Infinity") else json.dumps(weight)))
+    with pytest.raises(CalibrationError, match="damaged"):
+        read_calibration(path)
+
+
+@pytest.mark.parametrize("language", sorted(_OPPOSITES))
+def test_opposites_are_pairs_in_every_language(language: str) -> None:
+    """A missing space between two pairs once broke every answer from Spanish and Portuguese documents."""
+    for pair in _OPPOSITES[language].split():
+        one, other = pair.split("/")
+        assert contradicts(f"x {one}", f"x {other}", language) or is_negated(one, language)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from rag.bm25 import Bm25Index, Hit
 from rag.chunking import Chunk, split
 from rag.documents import Document
-from rag.evidence import Evidence, cite, coverage, gather, quote, sentences_of, support, without_marks
+from rag.evidence import Evidence, cite, coverage, gather, is_near, quote, sentences_of, support, without_marks
 from tests.conftest import PORTS
 
 
@@ -42,6 +42,16 @@ def test_a_sentence_that_means_the_question_comes_before_one_that_has_its_words(
     ]
     found = gather("port door", hits, tokens=200, weight=lambda _: 1.0)
     assert [one.relevance for one in found if one.chunk.document == "b.md"] == [pytest.approx(1 + 1 + 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("near", "expected"), [((), False), ((0.1, 0.2), False), ((0.1, 0.4), True)], ids=["unknown", "far", "near"]
+)
+def test_few_common_words_do_not_matter_where_a_sentence_is_near_in_meaning(
+    near: tuple[float, ...], expected: bool
+) -> None:
+    """'How do I get rid of it?' shares no word with 'To uninstall, delete the folder.'"""
+    assert is_near([Hit(Chunk("Uninstall it so.", "a.md"), 1.0, near=near)]) is expected
 
 
 def test_the_budget_is_kept_but_the_best_sentence_is_always_there() -> None:

@@ -12,8 +12,18 @@ const SIGNALS = {
   support: ['Support', 'The share of the draft’s new words that stand in the best evidence, 0 to 1.'],
   coverage: ['Coverage', 'The share of the question’s words that stand in the best evidence, 0 to 1.'],
   logprob: ['Sureness', 'How sure the model was of its own words: the mean log-probability of its tokens, at most 0.'],
-  agreement: ['Agreement', 'How well the draft agrees with the best evidence, 0 to 1.'],
-  length: ['Length', 'How long the draft is.']
+  agreement: ['Agreement', 'The share of the best evidence’s words, without the question’s, that the draft has, 0 to 1.'],
+  run: ['Word for word', 'The longest stretch of the draft that stands word for word in the best evidence, 0 to 1.'],
+  echo: ['Echo', 'The longest stretch of the question that stands word for word in the best evidence, 0 to 1.'],
+  distance: ['Distance', 'How far the draft’s new words are from the question’s words in the best evidence: 0 beside them.'],
+  focus: ['Focus', 'The share of the evidence that is from the same place as the best, 0 to 1.'],
+  negated: ['Negation', 'Whether the question has a “not”: 1 or 0.'],
+  foreign_number: ['Unknown number', 'Whether the question names a number that the evidence has not: 1 or 0.'],
+  foreign_name: ['Unknown name', 'Whether the question names somebody or something that the evidence has not: 1 or 0.'],
+  kind: ['Kind of answer', 'Whether a question after a number or a name got one: 1, −1, or 0 where it asks for neither.'],
+  yes_or_no: ['Yes or no', 'Whether the question can be answered with yes or no: 1 or 0.'],
+  nothing_new: ['Nothing new', 'Whether the draft only repeats the question: 1 or 0.'],
+  length: ['Long evidence', 'How long the best evidence is, 0 to 1.']
 };
 
 // Chainlit evaluates this file again whenever the chat changes state; what is open is kept beside it.
@@ -72,7 +82,12 @@ function Bar({ value, threshold }) {
 }
 
 function Parts({ parts, value }) {
-  const sum = parts.reduce((all, part) => all + part.value * part.weight, 0);
+  const part = (one) => one.value * one.weight;
+  const total = (some) => some.reduce((all, one) => all + part(one), 0);
+  // What counts most comes first; what hardly counts is one line together.
+  const [start, others] = [parts.filter((one) => one.name === 'bias'), parts.filter((one) => one.name !== 'bias')];
+  const telling = others.filter((one) => Math.abs(part(one)) >= 0.05).sort((one, other) => Math.abs(part(other)) - Math.abs(part(one)));
+  const slight = others.filter((one) => Math.abs(part(one)) < 0.05);
   return (
     <table>
       <caption className="gr-only">What the confidence is made of</caption>
@@ -85,25 +100,31 @@ function Parts({ parts, value }) {
         </tr>
       </thead>
       <tbody>
-        {parts.map((part) => {
-          const [name, meaning] = SIGNALS[part.name] || [part.name.replace(/_/g, ' '), ''];
+        {[...start, ...telling].map((one) => {
+          const [name, meaning] = SIGNALS[one.name] || [one.name.replace(/_/g, ' '), ''];
           return (
-            <Fragment key={part.name}>
-              <tr data-signal={part.name}>
+            <Fragment key={one.name}>
+              <tr data-signal={one.name}>
                 <th scope="row">{name}</th>
-                <td>{plain(part.value)}</td>
-                <td>{plain(part.weight)}</td>
-                <td>{signed(part.value * part.weight)}</td>
+                <td>{plain(one.value)}</td>
+                <td>{plain(one.weight)}</td>
+                <td>{signed(part(one))}</td>
               </tr>
               {meaning ? <tr className="is-meaning"><td colSpan={4}>{meaning}</td></tr> : null}
             </Fragment>
           );
         })}
+        {slight.length ? (
+          <tr data-signal="slight">
+            <th scope="row" colSpan={3}>{slight.length} more that hardly count here</th>
+            <td>{signed(total(slight))}</td>
+          </tr>
+        ) : null}
       </tbody>
       <tfoot>
         <tr>
           <th scope="row" colSpan={3}>Sum</th>
-          <td>{signed(sum)}</td>
+          <td>{signed(total(parts))}</td>
         </tr>
         <tr className="is-meaning">
           <td colSpan={4}>Put on a scale from 0 to 1 (logistic), this is the confidence of {share(value)}.</td>

@@ -1,0 +1,99 @@
+"""How much each signal counts in a confidence: the weights, in a small JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rag.errors import CalibrationError
+
+#: Of the file, and of the signals that its weights are for; raised whenever a signal changes.
+VERSION = 1
+_BIAS = "bias"
+_MOST_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """
+    Two mixes of signals, for drafts with and without log-probabilities.
+
+    Attributes:
+        model: whose drafts they were fitted on, as its server reports it.
+        with_logprobs, without_logprobs: a weight for each signal by its name, and `bias`.
+        questions: how many drafts they were fitted on.
+        threshold: the confidence that a draft should have to be kept; None: as the settings say.
+        target: what the threshold was chosen for, in words.
+    """
+
+    model: str
+    with_logprobs: Mapping[str, float]
+    without_logprobs: Mapping[str, float]
+    questions: int = 0
+    threshold: float | None = None
+    target: str = ""
+
+
+def read_calibration(path: Path) -> Calibration:
+    """
+    Read a calibration file.
+
+    Raises:
+        CalibrationError: it cannot be read, is damaged, or was made for other signals; names the file.
+    """
+    again = "Make it again with python -m rag calibrate."
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise CalibrationError(f"{path} is too large for a calibration. {again}")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CalibrationError(f"{path} is no calibration that can be read ({error}). {again}") from error
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        was = found.get("version") if isinstance(found, dict) else None
+        raise CalibrationError(f"{path} was made for other signals: version {was}, not {VERSION}. {again}")
+    match found:
+        case {
+            "model": str(model),
+            "with_logprobs": dict(with_logprobs),
+            "without_logprobs": dict(without_logprobs),
+            "questions": int(questions),
+            "threshold": int() | float() | None as threshold,
+            "target": str(target),
+        } if (
+            _are_weights(with_logprobs)
+            and _are_weights(without_logprobs)
+            and (threshold is None or 0 <= threshold <= 1)
+        ):
+            return Calibration(model, with_logprobs, without_logprobs, questions, threshold, target)
+    raise CalibrationError(f"{path} is damaged: it lacks weights, or has odd ones. {again}")
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """
+    Write a calibration file; whoever reads meanwhile finds the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    body = {"version": VERSION, **asdict(calibration)}
+    temporary.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _are_weights(weights: Mapping[object, object]) -> bool:
+    return _BIAS in weights and all(
+        isinstance(name, str)
+        and isinstance(weight, int | float)
+        and not isinstance(weight, bool)
+        and math.isfinite(weight)
+        for name, weight in weights.items()
+    )
+
+
+#: Fitted on SmolLM2's drafts for SQuAD questions, a half of them unanswerable; see benchmarks/README.md.
+SHIPPED = read_calibration(Path(__file__).with_name("calibration.json"))

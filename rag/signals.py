@@ -1,0 +1,226 @@
+"""Signals: what can be seen of a draft that tells whether it is right. Each is a number of about 0 to 1."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rag.evidence import Evidence
+from rag.opposites import is_negated
+from rag.text import numbers, words
+
+#: The one signal that needs a server's log-probabilities.
+LOGPROB = "logprob"
+
+# A name: a word with a capital that does not begin its sentence.
+_NAME = re.compile(r"(?<=[\w,;:'’\"“(–-] )[A-Z][\w’'-]+")
+_AFTER_NUMBER = re.compile(
+    r"(?i)\b(?:when|how (?:many|much|long|old|far|tall|large|big|high|fast)|(?:what|which) (?:year|century|decade|date|"
+    r"day|month|number|percentage|percent|port|size))\b"
+)
+_AFTER_NAME = re.compile(
+    r"(?i)\b(?:who|whom|whose|where|(?:what|which) (?:\w+ )?(?:country|city|place|region|area|state|town|river|person|"
+    r"king|people|group|company|nationality|language|team|university))\b"
+)
+_YES_OR_NO = re.compile(r"(?i)\s*(?:is|are|was|were|do|does|did|can|could|has|have|will|would)\b")
+_MOST_WORDS = 80  # of a draft: a longer one is judged by its beginning
+_FAR = 10  # words
+
+
+@dataclass(frozen=True)
+class Draft:
+    """
+    A draft beside what it was written from.
+
+    Attributes:
+        text: the SLM's words, finished or not.
+        question: as asked.
+        evidence: best first.
+        coverage: the share of the question's words that the best evidence has, 0 to 1.
+        logprobs: of its tokens; None if the server gave none.
+    """
+
+    text: str
+    question: str
+    evidence: Sequence[Evidence]
+    coverage: float = 1.0
+    logprobs: Sequence[float] | None = None
+
+    @cached_property
+    def said(self) -> list[str]:
+        """The draft's words, in order."""
+        return words(self.text)[:_MOST_WORDS]
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """The question's words."""
+        return frozenset(words(self.question))
+
+    @cached_property
+    def new(self) -> frozenset[str]:
+        """The draft's words that are not the question's."""
+        return frozenset(self.said) - self.asked
+
+    @cached_property
+    def best(self) -> list[str]:
+        """The words of the evidence that retrieval puts first, in order."""
+        return words(self.evidence[0].text) if self.evidence else []
+
+    @cached_property
+    def shown(self) -> str:
+        """All evidence and the headings above it, as one text."""
+        return " ".join(f"{' '.join(one.chunk.heading)} {one.text}" for one in self.evidence)
+
+
+def support(draft: Draft) -> float:
+    """
+    The share of the draft's new words that the best evidence has; 0 for a draft that only repeats the question.
+
+    Agreement with the sentence that retrieval puts first tells more than support by whichever sentence fits best:
+    AUROC 0.73 against 0.66 on 627 SQuAD questions with SmolLM2-135M.
+    """
+    return len(draft.new & frozenset(draft.best)) / len(draft.new) if draft.new else 0.0
+
+
+def agreement(draft: Draft) -> float:
+    """The share of the best evidence's words, without the question's, that the draft has: how much of it is told."""
+    told = frozenset(draft.best) - draft.asked
+    return len(told & draft.new) / len(told) if told else 0.0
+
+
+def run(draft: Draft) -> float:
+    """The longest stretch of the draft that stands word for word in the best evidence, as a share of the draft."""
+    return _longest_stretch(draft.said, draft.best)
+
+
+def echo(draft: Draft) -> float:
+    """The longest stretch of the question that stands word for word in the best evidence, as a share of it."""
+    return _longest_stretch(words(draft.question), draft.best)
+
+
+def distance(draft: Draft) -> float:
+    """
+    How far the draft's new words are from the question's words in the best evidence: 0 beside them, 1 ten words away.
+
+    What answers a question stands near its words. 1 where the evidence has no words of the one or the other.
+    """
+    new = [at for at, word in enumerate(draft.best) if word in draft.new]
+    asked = [at for at, word in enumerate(draft.best) if word in draft.asked]
+    if not new or not asked:
+        return 1.0
+    return min(1.0, sum(min(abs(one - other) for other in asked) for one in new) / len(new) / _FAR)
+
+
+def coverage(draft: Draft) -> float:
+    """The share of the question's words that the best evidence has; see `rag.evidence.coverage`."""
+    return draft.coverage
+
+
+def focus(draft: Draft) -> float:
+    """The share of the evidence that is from the same chunk as the best: retrieval was of one mind."""
+    if not draft.evidence:
+        return 0.0
+    first = draft.evidence[0].chunk
+    return sum(one.chunk == first for one in draft.evidence) / len(draft.evidence)
+
+
+def negated(draft: Draft) -> float:
+    """Whether the question has a negation, which retrieval by words does not see: 1 or 0."""
+    language = draft.evidence[0].chunk.language if draft.evidence else "en"
+    return float(is_negated(draft.question, language))
+
+
+def foreign_number(draft: Draft) -> float:
+    """Whether the question names a number that the evidence has not: 1 or 0."""
+    return float(bool(_values(draft.question) - _values(draft.shown)))
+
+
+def foreign_name(draft: Draft) -> float:
+    """Whether the question names somebody or something that the evidence has not: 1 or 0."""
+    shown = draft.shown.casefold()
+    return float(any(name.casefold() not in shown for name in _NAME.findall(draft.question)))
+
+
+def kind(draft: Draft) -> float:
+    """
+    Whether a question after a number or a name got one: 1 if so, -1 if not, 0 where it asks for neither.
+
+    English questions only; in other languages it is 0.
+    """
+    if _AFTER_NUMBER.search(draft.question):
+        return 1.0 if _values(draft.text) - _values(draft.question) else -1.0
+    if _AFTER_NAME.search(draft.question):
+        named = {name.casefold() for name in _NAME.findall(draft.text)}
+        return 1.0 if any(name not in draft.question.casefold() for name in named) else -1.0
+    return 0.0
+
+
+def yes_or_no(draft: Draft) -> float:
+    """Whether the question can be answered with yes or no (English only): 1 or 0."""
+    return float(bool(_YES_OR_NO.match(draft.question)))
+
+
+def nothing_new(draft: Draft) -> float:
+    """Whether the draft has no word that the question has not: 1 or 0."""
+    return float(not draft.new)
+
+
+def length(draft: Draft) -> float:
+    """The length of the best evidence, 1 for 40 words or more: a long sentence has more to be wrong about."""
+    return min(1.0, len(draft.best) / 40)
+
+
+def logprob(draft: Draft) -> float | None:
+    """The mean log-probability of the draft's tokens; see `mean_logprob`."""
+    return mean_logprob(draft.logprobs)
+
+
+def mean_logprob(logprobs: Sequence[float] | None) -> float | None:
+    """
+    The mean log-probability of the draft's tokens; None if there are none, or if they cannot be true.
+
+    A null, a NaN or a positive number from a server is not certainty; it is no signal.
+    """
+    if not logprobs or any(not math.isfinite(value) or value > 1e-6 for value in logprobs):
+        return None
+    return sum(logprobs) / len(logprobs)
+
+
+_ALL = (
+    support,
+    agreement,
+    run,
+    echo,
+    distance,
+    coverage,
+    focus,
+    negated,
+    foreign_number,
+    foreign_name,
+    kind,
+    yes_or_no,
+    nothing_new,
+    length,
+)
+
+
+def measure(draft: Draft) -> Mapping[str, float]:
+    """All signals of a draft by their names; `logprob` is among them only where the server gave what it needs."""
+    found = {signal.__name__: signal(draft) for signal in _ALL}
+    mean = logprob(draft)
+    return found if mean is None else found | {LOGPROB: mean}
+
+
+def _longest_stretch(said: Sequence[str], source: Sequence[str]) -> float:
+    longest, row = 0, [0] * (len(source) + 1)
+    for word in said:
+        row = [0, *(row[at] + 1 if word == other else 0 for at, other in enumerate(source))]
+        longest = max(longest, *row)
+    return longest / len(said) if said else 0.0
+
+
+def _values(text: str) -> set[str]:
+    return {value for value, _ in numbers(text)}
