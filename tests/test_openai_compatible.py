@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import time
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -204,6 +207,28 @@ async def test_closing_the_stream_closes_the_connection_at_once() -> None:
         await stream.aclose()
         await asyncio.wait_for(server.hung_up.wait(), 0.25)
         await backend.stop()
+
+
+async def test_a_reader_who_leaves_early_leaves_no_generator_behind() -> None:
+    """The garbage collector would end it, perhaps in another thread, with a traceback on the terminal."""
+    async with model_server([HEAD, chunk("Hi"), chunk("there"), 5.0]) as server:
+        backend = OpenAICompatible(server.url, "phi-4-mini", deadlines=QUICK, retry_backoff_s=None)
+        gc.collect()
+        gc.disable()
+        try:
+            async with aclosing(backend.stream(MESSAGES, max_tokens=9, temperature=0.0)) as stream:
+                async for piece in stream:
+                    if isinstance(piece, Text):
+                        break
+            for _ in range(20):  # each of them ends the next one inside
+                await asyncio.sleep(0)
+            left = [one for one in gc.get_objects() if inspect.isasyncgen(one) and one.ag_frame and one is not stream]
+            assert [
+                one.__qualname__ for one in left if "aiter" in one.__qualname__ or "stream" in one.__qualname__
+            ] == []
+        finally:
+            gc.enable()
+            await backend.stop()
 
 
 async def test_a_cancelled_reader_closes_the_connection_at_once() -> None:

@@ -134,6 +134,9 @@ class OpenAICompatible:
         finally:
             # Leaving the loop is not enough: the server would go on generating until the socket is collected.
             await response.close()
+            # Nor does that end the generators inside it, which the garbage collector would meet in any thread.
+            if isinstance(response._iterator, AsyncGenerator):
+                await response._iterator.aclose()
 
     async def _open(
         self, messages: Sequence[Message], max_tokens: int, temperature: float, deadline: float
