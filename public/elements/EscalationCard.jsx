@@ -84,10 +84,11 @@ function Bar({ value, threshold }) {
 function Parts({ parts, value }) {
   const part = (one) => one.value * one.weight;
   const total = (some) => some.reduce((all, one) => all + part(one), 0);
-  // What counts most comes first; what hardly counts is one line together.
+  // What counts most comes first; what hardly counts is one line together, but for those that everybody asks about.
+  const tells = (one) => Math.abs(part(one)) >= 0.05 || ['support', 'run', 'coverage'].includes(one.name);
   const [start, others] = [parts.filter((one) => one.name === 'bias'), parts.filter((one) => one.name !== 'bias')];
-  const telling = others.filter((one) => Math.abs(part(one)) >= 0.05).sort((one, other) => Math.abs(part(other)) - Math.abs(part(one)));
-  const slight = others.filter((one) => Math.abs(part(one)) < 0.05);
+  const telling = others.filter(tells).sort((one, other) => Math.abs(part(other)) - Math.abs(part(one)));
+  const slight = others.filter((one) => !tells(one));
   return (
     <table>
       <caption className="gr-only">What the confidence is made of</caption>

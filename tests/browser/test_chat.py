@@ -272,7 +272,8 @@ def test_the_page_fits_a_phone(page: Page, scripted_chat: Chat, scheme: str) -> 
     open_chat(page, scripted_chat)
     ask(page, f"{QUESTION} It is doubtful.")
     page.locator(".gr-fall-line").click(timeout=20_000)
-    page.locator(".gr-unfold").click()
+    for button in ("Show the draft", "How this was decided"):
+        page.get_by_role("button", name=button).click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
