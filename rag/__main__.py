@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check | eval | load`."""
+"""The command line: `python -m rag ask | search | check | eval | calibrate | load`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,24 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rag.assistant import Assistant, build_assistant, build_library
+from rag.calibration import write_calibration
 from rag.check import look_at
 from rag.encoder import Encoder
-from rag.errors import DocumentsError, ModelUnavailable, QuestionError, RagError, SettingsError
+from rag.errors import (
+    CalibrationError,
+    DocumentsError,
+    ModelUnavailable,
+    QuestionError,
+    RagError,
+    SettingsError,
+)
 from rag.events import Answer, Answered, Escalated, Token, Waiting
 from rag.qdrant import Server, load
 from rag.settings import Mode, Settings, load_settings
 from rag.shelf import Shelf
+from rag.workbench.calibrate import calibrated, judged, refuse_few, refuse_unwritable, settings_for
 from rag.workbench.comparison import compared, lines, read_earlier
+from rag.workbench.drawing import drawn, tables
 from rag.workbench.evaluate import Evaluation
 from rag.workbench.evaluate import summed_up as found_figures
 from rag.workbench.figures import summed_up
@@ -104,15 +114,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(run=_eval, wrong=evaluate.error)
 
+    fitting = commands.add_parser("calibrate", help="fit the confidence and its threshold to your questions")
+    fitting.add_argument(
+        "questions", type=Path, metavar="QA.jsonl", help="a JSON object with question and answers a line"
+    )
+    fitting.add_argument(
+        "--target", type=_share, default=0.95, metavar="SHARE",
+        help="the share of the large model's right answers that the threshold must reach (default: 0.95)",
+    )  # fmt: skip
+    fitting.add_argument("--limit", type=_positive, metavar="N", help="take the first N questions only")
+    fitting.add_argument("--out", type=Path, metavar="FILE", help="write the weights here (default: RAG_CALIBRATION)")
+    fitting.add_argument(
+        "--trace", type=Path, metavar="ROWS.jsonl",
+        help="keep a row a question in this file (default: beside the weights); what is in it is not asked again",
+    )  # fmt: skip
+    fitting.add_argument("--svg", type=Path, metavar="CURVE.svg", help="draw the curve of quality against cost here")
+    fitting.set_defaults(run=_calibrate)
+
     filling = commands.add_parser("load", help="put the documents into the Qdrant collection")
     filling.add_argument(
         "--prune", action="store_true", help="also remove documents that are not in the folder from the collection"
     )
     filling.set_defaults(run=_load)
 
-    for command in (ask, search, evaluate, filling):
+    for command in (ask, search, evaluate, fitting, filling):
         command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
-    for command in (ask, search, check, evaluate, filling):
+    for command in (ask, search, check, evaluate, fitting, filling):
         command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 
@@ -121,6 +148,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, was: {text}")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share above 0 and up to 1, such as 0.95, was: {text}")
+    return share
 
 
 async def _ask(options: argparse.Namespace, settings: Settings) -> int:
@@ -267,21 +304,65 @@ async def _answered(options: argparse.Namespace, settings: Settings, known: Sequ
     earlier = read_earlier(options.against) if options.against else None  # what is wrong with it is said at once
     if options.trace and options.against and options.trace.resolve() == options.against.resolve():
         raise QuestionError(f"{options.trace} cannot be compared with itself. Name another file for --trace.")
-    if options.trace and not settings.documents and options.trace.resolve().is_relative_to(settings.docs_dir.resolve()):
-        raise QuestionError(f"{options.trace} lies among the documents and would be read as one. Put it elsewhere.")
-    mode = options.mode or settings.mode
+    rows, large_model, _ = await _collected(options, settings, known, options.mode or settings.mode, options.trace)
+    figures = summed_up(rows, large_model=large_model)
+    return {**figures, "against": compared(rows, figures, earlier)} if earlier else figures
+
+
+async def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
+    """Ask the questions with every draft whole, fit the confidence to what came of it, and write it down."""
+    out = options.out or settings.calibration
+    trace = options.trace or out.parent / f"{out.stem}.rows.jsonl"
+    written = [out, trace, *([options.svg] if options.svg else [])]
+    if len({path.resolve() for path in (options.questions, *written)}) <= len(written):
+        raise CalibrationError("The questions, --out, --trace and --svg must be different files. Rename one.")
+    questions = read_questions(options.questions)
+    for fault in questions.told:
+        print(fault, file=sys.stderr)
+    known = questions.known[: options.limit]
+    refuse_few(len(known), options.questions)
+    for path in written:
+        _refuse_among_documents(path, settings)
+        refuse_unwritable(path)
+    print(f"What is answered is kept in {trace}; after Ctrl-C, the same command asks only the rest.", file=sys.stderr)
+    rows, large_model, model = await _collected(options, settings_for(settings), known, "hybrid", trace)
+    found = judged(rows, oracle=large_model is None)
+    result = calibrated(found, model=model, large_model=large_model, target=options.target)
+    try:
+        if options.svg:
+            options.svg.write_text(drawn(result.figures), encoding="utf-8")
+        write_calibration(out, result.calibration)
+    except OSError as error:
+        raise CalibrationError(f"The calibration cannot be written ({error}). What was asked is kept.") from error
+    if options.json:
+        _print_json(result.figures)
+        return 0
+    print("\n".join(tables(result.figures)))
+    threshold = f"{result.figures['threshold']:g}"
+    print(f"\n{out} is written. Set RAG_MIN_CONFIDENCE={threshold}, or leave it unset: then the file's is used.")
+    if "min_confidence" in settings.model_fields_set:
+        print(f"Now RAG_MIN_CONFIDENCE is {settings.min_confidence:g}, which counts more than the file.")
+    return 0
+
+
+async def _collected(
+    options: argparse.Namespace, settings: Settings, known: Sequence[Known], mode: Mode, trace: Path | None
+) -> tuple[list[Row], str | None, str]:
+    """The rows of all questions, the large model's name if there is one, and the small model's."""
+    if trace:
+        _refuse_among_documents(trace, settings)
     assistant = build_assistant(settings)
     try:
         await assistant.start()
         if assistant.faults:  # figures of a half of it would look like those of a bad whole
             raise ModelUnavailable("\n".join(assistant.faults))
+        model = assistant.models.slm.label if assistant.models else ""
         _refuse_absent(known, assistant.library.shelf, options, settings)
         await assistant.library.learn()
-        rows, large_model = await _rows(assistant, known, mode, options.trace)
+        rows, large_model = await _rows(assistant, known, mode, trace)
     finally:
         await assistant.stop()
-    figures = summed_up(rows, large_model=large_model)
-    return {**figures, "against": compared(rows, figures, earlier)} if earlier else figures
+    return rows, large_model, model
 
 
 async def _rows(
@@ -311,6 +392,14 @@ async def _rows(
                     trace.add(row)
                 progress.step()
     return rows, large_model
+
+
+def _refuse_among_documents(path: Path, settings: Settings) -> None:
+    folder, place = settings.docs_dir.resolve(), path.resolve()
+    if settings.documents or not place.is_relative_to(folder):
+        return
+    if not any(part.startswith(".") for part in place.relative_to(folder).parts):  # what is hidden is not read
+        raise QuestionError(f"{path} lies among the documents and would be read as one. Put it elsewhere.")
 
 
 def _refuse_absent(known: Sequence[Known], shelf: Shelf, options: argparse.Namespace, settings: Settings) -> None:
