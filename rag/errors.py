@@ -7,6 +7,7 @@ The error tree. `str(error)` is always fit for a reader: what is wrong, with whi
     ├── QuestionError       the question is empty or too long
     ├── Busy                too many questions are already waiting
     ├── SearchError         the search server gave no answer, or not ours
+    ├── CalibrationError    the weights of the signals cannot be used, made or written
     └── ModelError          a model gave no answer
         ├── ModelUnavailable    nobody there: refused, unknown host, not installed, not configured
         ├── ModelRefused        the server said no: wrong model, wrong key, too long, overloaded
