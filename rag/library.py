@@ -227,6 +227,7 @@ class Library:
         meanings = self._meanings
         chunks = await asyncio.to_thread(list, index.chunks)
         if not any(map(can_learn, chunks)):
+            await asyncio.to_thread(meanings.keep, ())  # those of texts that are gone go too
             return
         if most is None:
             await asyncio.to_thread(meanings.warm)

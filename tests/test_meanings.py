@@ -211,3 +211,22 @@ async def test_a_synonym_puts_the_right_chunk_first(tmp_path: Path, encoder: Enc
         assert not library._own_vectors
     finally:
         await library.close()
+
+
+@pytest.mark.anyio
+async def test_the_vectors_of_a_folder_that_was_emptied_are_deleted(tmp_path: Path) -> None:
+    """Nothing of a deleted text stays on the disk."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("The port of the chat is 8000.")
+    library = Library(docs, by_meaning=True, language="en", save_to=tmp_path / "index")
+    try:
+        await library.refresh()
+        await library.learn()
+        assert list((tmp_path / "index").rglob("meanings.npz"))
+        (docs / "a.md").unlink()
+        await library.refresh()
+        await library.learn()
+        assert not list((tmp_path / "index").rglob("meanings.npz"))
+    finally:
+        await library.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import time
 from contextlib import aclosing
+from types import AsyncGeneratorType
 from typing import Any
 
 import pytest
@@ -222,7 +222,11 @@ async def test_a_reader_who_leaves_early_leaves_no_generator_behind() -> None:
                         break
             for _ in range(20):  # each of them ends the next one inside
                 await asyncio.sleep(0)
-            left = [one for one in gc.get_objects() if inspect.isasyncgen(one) and one.ag_frame and one is not stream]
+            left = [
+                one
+                for one in gc.get_objects()
+                if type(one) is AsyncGeneratorType and one.ag_frame and one is not stream
+            ]
             assert [
                 one.__qualname__ for one in left if "aiter" in one.__qualname__ or "stream" in one.__qualname__
             ] == []
