@@ -123,6 +123,7 @@ class Assistant:
             self.models = await choose_models(self.settings)
             faults = list(self.models.faults)
         self._model_faults = faults
+        self._calibrate(self.models.slm.label)
         self._router = self._new_router(self.models)
 
     async def stop(self) -> None:
@@ -370,11 +371,14 @@ class Assistant:
             self._model_faults.append("The models could not be set up; the log of the chat says why.")
 
     def _calibrate(self, model: str) -> None:
-        path = self.settings.calibration
-        if not path.exists():
-            return
+        path, self._calibration = self.settings.calibration, SHIPPED
         try:
+            if not path.exists():
+                return
             found = read_calibration(path)
+        except OSError as error:
+            log.warning("the shipped weights are used: %s cannot be read (%s)", path, error)
+            return
         except CalibrationError as error:
             log.warning("the shipped weights are used: %s", error)
             return

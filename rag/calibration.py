@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from rag.errors import CalibrationError
 VERSION = 1
 _BIAS = "bias"
 _MOST_BYTES = 100_000
+_MOST_WEIGHT = 1e6
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _are_weights(weights: Mapping[object, object]) -> bool:
         isinstance(name, str)
         and isinstance(weight, int | float)
         and not isinstance(weight, bool)
-        and math.isfinite(weight)
+        and -_MOST_WEIGHT <= weight <= _MOST_WEIGHT
         for name, weight in weights.items()
     )
 

@@ -16,7 +16,7 @@ UNUSED_DAYS = 30
 _NAME = re.compile(r"[0-9a-f]{16}")
 _LOCK = "lock"
 _OURS = re.compile(
-    r"lock|index\.(?:json|tmp)|(?:base|changes)(?:-[0-9a-f]{32}\.bin|\.tmp)|meanings\.npz(?:\.\d+\.tmp)?"
+    r"lock|index\.(?:json|tmp)|(?:base|changes)(?:-[0-9a-f]{32}\.bin|\.tmp)|meanings\.npz(?:\.\d+\.part)?"
 )
 
 

@@ -112,6 +112,7 @@ class Library:
         self._by_meaning = by_meaning
         self._meanings: Meanings | None = None
         self._place = place
+        self._meanings_place = None if inline else place  # a list is no folder, and has no home
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="library")  # the one thread that calls the ingest
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="library-keeping")  # and the one for `Ingest.kept`
         self._lock = asyncio.Lock()
@@ -126,6 +127,7 @@ class Library:
         self._with_uploads: dict[tuple[Document, ...], Shelf] = {}  # used from several threads
         self._with_uploads_of: Index | None = None
         self._own_vectors: dict[Document, Mapping[bytes, Vectors]] = {}
+        self._forgotten = 0  # how often something was: a thread that began before keeps nothing
         self._uploads_lock = threading.Lock()
         self.shelf = Shelf(fault="The documents are not read yet.")
         self.listeners: list[Callable[[Change], None]] = []
@@ -201,6 +203,8 @@ class Library:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+        if self._meanings and tasks and isinstance(self.shelf.index, Bm25Index):
+            await asyncio.to_thread(self._meanings.keep, self.shelf.index.chunks)
         try:
             async with self._lock:
                 pass  # what is being read comes to its end
@@ -223,17 +227,20 @@ class Library:
         if not self._by_meaning or not isinstance(index, Bm25Index) or len(index) > MOST_CHUNKS:
             return
         if self._meanings is None:
-            self._meanings = await asyncio.to_thread(Meanings, Encoder, save_to=self._place)
+            self._meanings = await asyncio.to_thread(Meanings, Encoder, save_to=self._meanings_place)
         meanings = self._meanings
         chunks = await asyncio.to_thread(list, index.chunks)
         if not any(map(can_learn, chunks)):
-            await asyncio.to_thread(meanings.keep, ())  # those of texts that are gone go too
+            if most is None:
+                await asyncio.to_thread(meanings.keep, ())  # those of texts that are gone go too
             return
         if most is None:
             await asyncio.to_thread(meanings.warm)
         async with self._lock:
             if self.shelf.meaning is None:
                 self.shelf = replace(self.shelf, meaning=meanings.nearness)
+                with self._uploads_lock:  # what was sent before takes part from now on
+                    self._with_uploads.clear()
         missing = (await asyncio.to_thread(meanings.missing, chunks))[:most]
         keep_at = _KEPT_EVERY
         for begin in range(0, len(missing), _LESSON):
@@ -245,7 +252,8 @@ class Library:
                 await asyncio.to_thread(meanings.keep, chunks)
             while self.busy() and not self._closed:  # noqa: ASYNC110 (a callable has no event)
                 await asyncio.sleep(_PAUSE_S)
-        await asyncio.to_thread(meanings.keep, chunks)
+        if most is None:  # who only looks in must not forget what others learn
+            await asyncio.to_thread(meanings.keep, chunks)
 
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
         """Find the chunks that best answer a question; see `Shelf.search`."""
@@ -265,13 +273,13 @@ class Library:
             if known and self._with_uploads_of is not shelf.index:
                 known.clear()
             self._with_uploads_of = shelf.index
-            found = known.get(key)
+            found, forgotten = known.get(key), self._forgotten
         if found is None:
             found = self._by_their_meaning(
                 shelf.with_uploads(uploads, max_words=self._chunk_words, language=self._language), uploads
             )
             with self._uploads_lock:
-                if self._with_uploads_of is shelf.index:
+                if self._with_uploads_of is shelf.index and self._forgotten == forgotten:
                     while len(known) >= _CONVERSATIONS:
                         del known[next(iter(known))]
                     known[key] = found
@@ -284,12 +292,13 @@ class Library:
         own: dict[bytes, Vectors] = {}
         for upload in uploads:
             with self._uploads_lock:
-                vectors = self._own_vectors.get(upload)
+                vectors, forgotten = self._own_vectors.get(upload), self._forgotten
             if vectors is None:
                 chunks = shelf.index.document(upload.name) if not shelf.entries[upload.name].reason else []
                 vectors = self._meanings.learnt(chunks) if len(chunks) <= _MOST_OWN else {}
                 with self._uploads_lock:
-                    self._own_vectors[upload] = vectors
+                    if self._forgotten == forgotten:  # else the conversation may be over
+                        self._own_vectors[upload] = vectors
             own |= vectors
         return replace(shelf, meaning=partial(self._meanings.nearness, beside=own))
 
@@ -297,6 +306,7 @@ class Library:
         """Remember nothing more of a conversation's own documents."""
         gone = set(uploads)
         with self._uploads_lock:
+            self._forgotten += 1
             for key in [key for key in self._with_uploads if gone & set(key)]:
                 del self._with_uploads[key]
             for upload in gone:

@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -118,11 +117,12 @@ class Meanings:
             known = dict(self._known)
         if self._path is None or known.keys() == self._kept:
             return
-        self._kept = frozenset(known)
-        if known:
-            _write(self._path, known)
-        else:
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk costs the time of learning again, and is tried again
+            if known:
+                _write(self._path, known)
+            else:
+                self._path.unlink(missing_ok=True)
+            self._kept = frozenset(known)
 
     def _encode(self, texts: Sequence[str]) -> Floats:
         with self._loading:
@@ -153,7 +153,7 @@ def _key(chunk: Chunk) -> bytes:
 
 def _read(path: Path) -> dict[bytes, Vectors]:
     # What is broken, or of another encoder, is learnt anew.
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+    with contextlib.suppress(Exception):  # whatever numpy says of odd bytes
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
             name, keys, sizes, rows = (saved[part] for part in ("encoder", "keys", "sizes", "rows"))
         if str(name) == NAME and rows.dtype == np.int8 and rows.shape == (int(sizes.sum()), SIZE) and sizes.min() > 1:
@@ -163,15 +163,17 @@ def _read(path: Path) -> dict[bytes, Vectors]:
 
 
 def _write(path: Path, known: Mapping[bytes, Vectors]) -> None:
-    temporary = path.with_name(f"{_FILE}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{_FILE}.{os.getpid()}.part")  # whoever saves the index beside it deletes *.tmp
     columns: dict[str, Any] = {
         "encoder": np.array(NAME),
         "keys": np.frombuffer(b"".join(known), dtype=np.uint8).reshape(len(known), -1),
         "sizes": np.array([len(vectors) for vectors in known.values()], dtype=np.int64),
         "rows": np.concatenate(list(known.values())),
     }
-    with contextlib.suppress(OSError):  # a full disk costs the time of learning again
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
         with open(temporary, "wb") as file:
             np.savez(file, **columns)
         os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -26,7 +26,8 @@ _AFTER_NAME = re.compile(
     r"king|people|group|company|nationality|language|team|university))\b"
 )
 _YES_OR_NO = re.compile(r"(?i)\s*(?:is|are|was|were|do|does|did|can|could|has|have|will|would)\b")
-_MOST_WORDS = 80  # of a draft: a longer one is judged by its beginning
+_MOST_WORDS = 80  # of a draft or a question: a longer one is judged by its beginning
+_MOST_SOURCE = 200
 _FAR = 10  # words
 
 
@@ -67,7 +68,7 @@ class Draft:
     @cached_property
     def best(self) -> list[str]:
         """The words of the evidence that retrieval puts first, in order."""
-        return words(self.evidence[0].text) if self.evidence else []
+        return words(self.evidence[0].text)[:_MOST_SOURCE] if self.evidence else []
 
     @cached_property
     def shown(self) -> str:
@@ -98,7 +99,7 @@ def run(draft: Draft) -> float:
 
 def echo(draft: Draft) -> float:
     """The longest stretch of the question that stands word for word in the best evidence, as a share of it."""
-    return _longest_stretch(words(draft.question), draft.best)
+    return _longest_stretch(words(draft.question)[:_MOST_WORDS], draft.best)
 
 
 def distance(draft: Draft) -> float:

@@ -95,6 +95,14 @@ def test_signals_of_odd_drafts_are_numbers(draft: str) -> None:
         assert all(math.isfinite(value) and -1 <= value <= 1 for value in values)
 
 
+def test_a_very_long_question_is_judged_by_its_beginning() -> None:
+    """In any script: judging happens between two tokens."""
+    evidence = sentences_of(Chunk("端口是八千。" * 100, "x.md", language="zh"))
+    draft = Draft("端口是八千。" * 100, "端口是什么?" * 1000, evidence)
+    assert max(len(draft.said), len(draft.best)) <= 200
+    assert measure(draft)["echo"] == measure(Draft(draft.text, "端口是什么?" * 100, evidence))["echo"]
+
+
 def test_the_signal_says_what_the_score_was_made_of() -> None:
     """Without log-probabilities the ladder steps down and says so."""
     assert judge("It listens on 8000.", QUESTION, EVIDENCE, [-0.1]).signal == "logprob+support"
@@ -156,7 +164,7 @@ def test_a_broken_calibration_is_told_of_with_its_name(tmp_path: Path, content: 
     assert "rag calibrate" in str(error.value)
 
 
-@pytest.mark.parametrize("weight", ["1", None, True, "NaN", "Infinity"])
+@pytest.mark.parametrize("weight", ["1", None, True, 10**400, 1e300, "NaN", "Infinity"])
 def test_a_weight_that_is_no_number_is_damage(tmp_path: Path, weight: object) -> None:
     """It would be a confidence of nothing."""
     path = tmp_path / "calibration.json"

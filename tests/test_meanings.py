@@ -13,7 +13,7 @@ from rag.chunking import Chunk
 from rag.documents import Document
 from rag.encoder import SIZE, Encoder, Floats
 from rag.library import Library
-from rag.meanings import Meanings
+from rag.meanings import Meanings, Vectors
 from rag.ranking import Near
 from rag.shelf import Shelf
 
@@ -230,3 +230,68 @@ async def test_the_vectors_of_a_folder_that_was_emptied_are_deleted(tmp_path: Pa
         assert not list((tmp_path / "index").rglob("meanings.npz"))
     finally:
         await library.close()
+
+
+@pytest.mark.anyio
+async def test_what_was_learnt_is_kept_by_the_one_who_learns_alone(tmp_path: Path) -> None:
+    """Closing keeps it; whoever only looks in, or gives a list instead of the folder, forgets nothing of it."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("The port of the chat is 8000.")
+    place = tmp_path / "index"
+
+    async def used(library: Library, *, most: int | None, started: bool = False) -> None:
+        try:
+            await library.refresh()
+            if started:
+                library.start()
+            await library.learn(most=most)
+        finally:
+            await library.close()
+
+    await used(Library(docs, by_meaning=True, language="en", save_to=place), most=None, started=True)
+    (kept,) = place.rglob("meanings.npz")
+    content = kept.read_bytes()
+    await used(Library(docs, by_meaning=True, language="en", save_to=place, chunk_words=20), most=0)
+    await used(Library(docs, by_meaning=True, language="en", save_to=place, inline=["Other text."]), most=None)
+    assert kept.read_bytes() == content
+
+
+@pytest.mark.anyio
+async def test_an_upload_that_came_before_the_meanings_takes_part_and_leaves_nothing(tmp_path: Path) -> None:
+    """Whenever it came, and whenever its conversation ended."""
+    (tmp_path / "a.md").write_text("The port of the chat is 8000.")
+    library = Library(tmp_path, by_meaning=True, language="en")
+    upload = Document("upload/b.md", "The port of the door is red.")
+    try:
+        await library.refresh()
+        assert library.with_uploads([upload]).meaning is None
+        await library.learn()
+        assert library.with_uploads([upload]).meaning is not None
+        library.forget([upload])
+
+        assert library._meanings is not None
+        learnt = library._meanings.learnt
+
+        def late(chunks: Sequence[Chunk]) -> dict[bytes, Vectors]:
+            library.forget([upload])  # the tab is closed while it is learnt
+            return learnt(chunks)
+
+        library._meanings.learnt = late  # type: ignore[method-assign]
+        library.with_uploads([upload])
+        assert not library._own_vectors
+        assert not library._with_uploads
+    finally:
+        await library.close()
+
+
+def test_a_disk_that_was_full_is_tried_again(tmp_path: Path) -> None:
+    """What could not be written is not taken for written."""
+    place = tmp_path / "file"
+    place.write_text("in the way")
+    meanings = Meanings(CountingLetters, save_to=place)
+    meanings.learn(CHUNKS)
+    meanings.keep(CHUNKS)
+    place.unlink()
+    meanings.keep(CHUNKS)
+    assert [path.name for path in place.iterdir()] == ["meanings.npz"]
