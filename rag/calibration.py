@@ -12,7 +12,8 @@ from rag.errors import CalibrationError
 
 #: Of the file, and of the signals that its weights are for; raised whenever a signal changes.
 VERSION = 1
-_BIAS = "bias"
+#: The name of the constant among the weights.
+BIAS = "bias"
 _MOST_BYTES = 100_000
 _MOST_WEIGHT = 1e6
 
@@ -86,7 +87,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def _are_weights(weights: Mapping[object, object]) -> bool:
-    return _BIAS in weights and all(
+    return BIAS in weights and all(
         isinstance(name, str)
         and isinstance(weight, int | float)
         and not isinstance(weight, bool)

@@ -6,11 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.calibration import SHIPPED, Calibration
+from rag.calibration import BIAS, SHIPPED, Calibration
 from rag.evidence import Evidence
 from rag.signals import LOGPROB, Draft, measure
-
-_BIAS = "bias"
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def judge(
     values = measure(Draft(draft, question, evidence, coverage, logprobs))
     given = LOGPROB in values
     weights = calibration.with_logprobs if given else calibration.without_logprobs
-    parts = tuple(Part(name, value, weights.get(name, 0.0)) for name, value in ({_BIAS: 1.0} | dict(values)).items())
+    parts = tuple(Part(name, value, weights.get(name, 0.0)) for name, value in ({BIAS: 1.0} | dict(values)).items())
     value = _logistic(sum(part.value * part.weight for part in parts))
     return Confidence(value, f"{LOGPROB}+support" if given else "support", parts)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rag.calibration import SHIPPED, Calibration
+from rag.calibration import BIAS, SHIPPED, Calibration
 from rag.errors import CalibrationError
 from rag.settings import Settings
 from rag.signals import LOGPROB
@@ -20,7 +20,6 @@ from rag.workbench.intervals import ROUNDS, Floats, Ints, interval, interval_of,
 from rag.workbench.mix import LEAST, Mix, best_mix, folds_of, too_few
 from rag.workbench.rows import Row
 
-_BIAS = "bias"
 _SEED = 7
 _GRID = np.linspace(0, 1, 21)
 
@@ -122,12 +121,12 @@ def judged(rows: Sequence[Row], *, oracle: bool) -> Judged:
     if few := too_few(draft):
         raise CalibrationError(f"Nothing can be fitted: {few}. Ask more questions, or others. What was asked is kept.")
     common = set.intersection(*(set(row.signals) for row in used)) - {LOGPROB}
-    if missing := sorted(set(SHIPPED.without_logprobs) - {_BIAS} - common):
+    if missing := sorted(set(SHIPPED.without_logprobs) - {BIAS} - common):
         raise CalibrationError(
             f"Rows of the trace have no {' and no '.join(missing)}: an older program made them. Name another file "
             "for the trace, or remove it."
         )
-    names = [name for name in used[0].signals if name in common and name != _BIAS]
+    names = [name for name in used[0].signals if name in common and name != BIAS]
     return Judged(
         {name: np.array([row.signals.get(name, np.nan) for row in used], dtype=float) for name in (*names, LOGPROB)},
         draft,

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from rag.calibration import BIAS
 from rag.workbench.figures import auroc
 from rag.workbench.intervals import Floats, Interval, Ints, interval_of
 
@@ -15,7 +16,6 @@ from rag.workbench.intervals import Floats, Interval, Ints, interval_of
 LEAST = 50
 LEAST_OF_A_KIND = 15
 
-_BIAS = "bias"
 _RIDGE = 1.0
 _ROUNDS = 100
 _FLAT = 1e-9
@@ -191,7 +191,7 @@ def best_mix(signals: Mapping[str, Floats], right: Floats, folds: Folds, shipped
     """
     names = tuple(signals)
     columns = np.column_stack([signals[name] for name in names])
-    before = np.array([shipped.get(name, 0.0) for name in (_BIAS, *names)])
+    before = np.array([shipped.get(name, 0.0) for name in (BIAS, *names)])
     by_shipped = logistic(_sums(before, columns))
     if too_few(right):
         return Mix("shipped", dict(shipped), len(right), by_shipped, by_shipped)
@@ -208,9 +208,9 @@ def best_mix(signals: Mapping[str, Floats], right: Floats, folds: Folds, shipped
     found = fit(columns, right)
     if found is before:
         kind = "shipped"
-    weights = {name: round(float(weight), 6) for name, weight in zip((_BIAS, *names), found, strict=True)}
+    weights = {name: round(float(weight), 6) for name, weight in zip((BIAS, *names), found, strict=True)}
     if kind == "rescaled":
-        weights = {name: weight for name, weight in weights.items() if name == _BIAS or name in shipped}
+        weights = {name: weight for name, weight in weights.items() if name == BIAS or name in shipped}
     return Mix(kind, weights, len(right), scores, by_shipped, auroc(anew, right), auroc(by_shipped, right), gain)
 
 
