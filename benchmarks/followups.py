@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.common import conclude, contains_answer, median, quantile, read_qa, rounded, table
 from rag.bm25 import Hit
-from rag.evidence import coverage, gather, is_near, quote
+from rag.evidence import bearing, coverage, is_near, quote, within
 from rag.followup import Query, standalone
 from rag.library import Library
 from rag.prompts import Turn
@@ -102,12 +102,13 @@ def converse(turns: Sequence[dict[str, Any]], library: Library, way: Way) -> lis
         hits = library.search(query.text, k=max(DEEPEST, SETTINGS.k))
         place = next((at for at, hit in enumerate(hits[:DEEPEST]) if has_answer(hit, turn)), 99)
         weight = query.weighing(library.weight)
-        evidence = gather(query.text, hits[: SETTINGS.k], tokens=SETTINGS.evidence_tokens, weight=weight)
+        found = bearing(query.text, hits[: SETTINGS.k], weight=weight)
+        evidence = within(found, SETTINGS.evidence_tokens)
         abstained = coverage(query.text, evidence, weight=weight) < SETTINGS.min_coverage and not is_near(hits)
         in_evidence = contains_answer(" ".join(one.text for one in evidence), turn["answers"])
         asked.append(Asked(turn, query, place, in_evidence, abstained, spent * 1e3))
         if not abstained:
-            history.append(Turn(turn["question"], quote(evidence).text))
+            history.append(Turn(turn["question"], quote(found).text))
     return asked
 
 

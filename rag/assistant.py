@@ -15,7 +15,7 @@ from rag.calibration import SHIPPED, read_calibration
 from rag.documents import Document
 from rag.errors import CalibrationError, DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
-from rag.evidence import Cited, Evidence, cite, coverage, gather, is_near, quote
+from rag.evidence import Cited, Evidence, bearing, cite, coverage, is_near, quotable, quote, within
 from rag.followup import standalone
 from rag.generation import Reply, Task
 from rag.library import PATIENCE_S, Library
@@ -226,10 +226,11 @@ class Assistant:
         hits = await asyncio.to_thread(shelf.search, query.text, k=knobs.k)
         watch.lap("search")
         weight = query.weighing(shelf.weight, words=shelf.index.words)
-        evidence = await asyncio.to_thread(gather, query.text, hits, tokens=knobs.evidence_tokens, weight=weight)
+        found = await asyncio.to_thread(bearing, query.text, hits, weight=weight)
+        evidence, quotes = within(found, knobs.evidence_tokens), quotable(found)
         share = await asyncio.to_thread(coverage, query.text, evidence, weight=weight)
         watch.lap("evidence")
-        yield Retrieved(tuple(hits), evidence, query, shelf)
+        yield Retrieved(tuple(hits), evidence, quotes, query, shelf)
         if not evidence or (share < self.settings.min_coverage and not is_near(hits)):
             abstention = await self._abstention(query.text, shelf, evidence, share, watch)
             yield Answered(replace(abstention, query=query))
@@ -251,20 +252,20 @@ class Assistant:
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
-            yield Answered(replace(await self._finished(nobody, task), query=query))
+            yield Answered(replace(await self._finished(nobody, task, quotes), query=query))
             return
         async with aclosing(self._router.answer(task)) as routed:
             async for event in routed:
                 if isinstance(event, Routed):
-                    yield Answered(replace(await self._finished(event, task), query=query))
+                    yield Answered(replace(await self._finished(event, task, quotes), query=query))
                 else:
                     yield event
 
-    async def _finished(self, routed: Routed, task: Task) -> Answer:
+    async def _finished(self, routed: Routed, task: Task, quotes: Sequence[Evidence]) -> Answer:
         asked_llm = any(stage.name.startswith("llm_") for stage in task.watch.timings().stages)
         task.watch.saw_text()
         if routed.route == "quoted":
-            cited = _quotation(task.evidence)
+            cited = _quotation(quotes)
         else:
             cited = await asyncio.to_thread(cite, routed.final.text, task.evidence)
         task.watch.lap("llm_judge" if asked_llm else "judge")
@@ -452,6 +453,6 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def _quotation(evidence: Sequence[Evidence]) -> Cited:
-    cited = quote(evidence)
+def _quotation(quotes: Sequence[Evidence]) -> Cited:
+    cited = quote(quotes)
     return replace(cited, text=f"**The documents say:**\n\n{cited.text}")

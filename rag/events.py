@@ -39,13 +39,15 @@ class Retrieved:
 
     Attributes:
         hits: the chunks that matched, best first.
-        evidence: the sentences chosen from them, best first.
+        evidence: the sentences chosen from them for the prompt, best first.
+        quotes: the sentences that would be quoted, best first.
         query: what was searched for; for a follow-up, the question with the conversation's subject.
         shelf: the documents as they were; what cites them cites this state.
     """
 
     hits: tuple[Hit, ...]
     evidence: tuple[Evidence, ...]
+    quotes: tuple[Evidence, ...]
     query: Query
     shelf: Shelf
 

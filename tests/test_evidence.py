@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rag.bm25 import Bm25Index, Hit
 from rag.chunking import Chunk, split
 from rag.documents import Document
-from rag.evidence import Evidence, cite, coverage, gather, is_near, quote, sentences_of, support, without_marks
+from rag.evidence import (
+    Evidence,
+    cite,
+    coverage,
+    gather,
+    is_near,
+    quotable,
+    quote,
+    sentences_of,
+    support,
+    without_marks,
+)
 from tests.conftest import PORTS
 
 
@@ -204,6 +217,19 @@ def test_a_quotation_is_the_documents_own_words_with_their_numbers() -> None:
     quoted = quote(evidence_for("How long must I hold the reset button?"))
     assert quoted.text.startswith("> Hold the reset button for ten seconds to restore the factory settings. [1]")
     assert quoted.unsupported == 0
+
+
+def test_a_quotation_has_what_bears_on_the_question_nearly_as_well_as_the_best() -> None:
+    """And not what the prompt has no room for but a reader has; four sentences at most, each text once."""
+    told = "The red door opens on {}."
+    one = sentences_of(Chunk("".join(f"{told.format(day)} " for day in ("Monday", "Monday", *"abcdef")), "doors.md"))
+    even = [replace(sentence, relevance=1.0) for sentence in one]
+    assert [found.text for found in quotable(even)] == [told.format(day) for day in ("Monday", "a", "b", "c")]
+    falling = [replace(sentence, relevance=worth) for sentence, worth in zip(one[1:], (1.0, 0.7, 0.69), strict=False)]
+    assert [found.text for found in quotable(falling)] == [told.format(day) for day in ("Monday", "a")]
+    long = replace(even[0], text="word " * 400)
+    assert quotable([long, *even]) == (long,)
+    assert quotable([]) == ()
 
 
 def test_coverage_asks_one_sentence_not_the_sum_of_strangers() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rag.evidence import coverage, gather, quote
+from rag.evidence import bearing, coverage, quote, within
 from rag.followup import standalone
 from rag.library import Library
 from rag.prompts import Turn
@@ -108,9 +108,10 @@ def followed(known: Known, manual: Shelf) -> tuple[bool, bool]:
         query = standalone(question, turns, weight=manual.weight)
         weight = query.weighing(manual.weight, words=manual.index.words)
         hits = manual.search(query.text, k=max(3, default("k")))
-        evidence = gather(query.text, hits[: default("k")], tokens=default("evidence_tokens"), weight=weight)
+        found = bearing(query.text, hits[: default("k")], weight=weight)
+        evidence = within(found, default("evidence_tokens"))
         if coverage(query.text, evidence, weight=weight) >= default("min_coverage"):
-            turns.append(Turn(question, quote(evidence).text))
+            turns.append(Turn(question, quote(found).text))
 
     def right(text: str, *documents: str) -> bool:
         return known.document in documents and has_answer(text, known.answers)

@@ -218,7 +218,7 @@ def _scored(known: Known, answer: Answer, retrieved: Retrieved, large: str | Non
         stopped=bool(answer.verdict and answer.verdict.stopped),
         draft_right=has_answer(draft or "", known.answers),
         answer_right=has_answer(plain, known.answers),
-        quote_right=has_answer(" ".join(one.evidence.text for one in quote(evidence).citations), known.answers),
+        quote_right=has_answer(" ".join(one.evidence.text for one in quote(retrieved.quotes).citations), known.answers),
         f1=scores.token_f1(plain, known.answers) if answerable else None,
         confidence=_number(confidence.value) if confidence else None,
         signal=confidence.signal if confidence else None,
@@ -251,7 +251,7 @@ def _scored(known: Known, answer: Answer, retrieved: Retrieved, large: str | Non
                 known.question, plain, abstained=abstained, answerable=answerable, language=language, encoder=encoder
             )
         ),
-        faithfulness=_measured(lambda: scores.faithfulness(found, evidence)),
+        faithfulness=_measured(lambda: scores.faithfulness(found, (*evidence, *retrieved.quotes))),
         context_precision=_measured(lambda: scores.context_precision(evidence, known.answers, known.document)),
         large=large,
         large_right=None if large is None else has_answer(large, known.answers),
