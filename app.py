@@ -7,13 +7,14 @@ import errno
 import logging
 import socket
 import sys
+from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
 import chainlit as cl
 import chainlit.server as server
 from chainlit.config import config
 
-from rag.assistant import Assistant, build_assistant
+from rag.assistant import Assistant, Knobs, build_assistant
 from rag.errors import SettingsError
 from rag.prompts import Turn
 from rag.settings import load_settings
@@ -97,10 +98,20 @@ async def open_chat() -> None:
     """Show the settings panel, and what is wrong, if anything is."""
     mode = mode_of_profile(cl.user_session.get("chat_profile")) or assistant.settings.mode
     cl.user_session.set("mode", mode)
-    cl.user_session.set("knobs", assistant.knobs)
-    await panel(assistant.knobs, mode).send()
+    await _show_panel()
     await cl.context.emitter.set_commands([command()])
     do_meanwhile(_tell_faults())
+
+
+async def _show_panel() -> None:
+    cl.user_session.set("default_knobs", assistant.knobs)
+    await panel(_knobs() or assistant.knobs, cl.user_session.get("mode")).send()
+
+
+def _knobs() -> Knobs | None:
+    # None where the reader has turned none. The others are the assistant's, which finds its threshold while it starts.
+    turned = cl.user_session.get("turned_knobs")
+    return replace(assistant.knobs, **turned) if turned else None
 
 
 async def _tell_faults() -> None:
@@ -110,6 +121,8 @@ async def _tell_faults() -> None:
         await cl.context.emitter.send_toast(f"{reading}. A question waits until it is done.")
     await assistant.start()
     await assistant.look_again()
+    if assistant.knobs != cl.user_session.get("default_knobs"):
+        await _show_panel()
     if early and not assistant.faults:
         await cl.context.emitter.send_toast(f"Ready: {assistant.library.shelf.summary}.", type="success")
     for notice in [*assistant.faults, *unread(assistant.library.shelf)]:
@@ -119,8 +132,11 @@ async def _tell_faults() -> None:
 @cl.on_settings_update
 async def change_settings(values: dict[str, Any]) -> None:
     """Take what the panel says for the questions to come."""
-    knobs, mode = read_panel(values, assistant.knobs)
-    cl.user_session.set("knobs", knobs)
+    default = cl.user_session.get("default_knobs") or assistant.knobs
+    knobs, mode = read_panel(values, default)
+    untouched, _ = read_panel({}, default)
+    turned = dict(asdict(knobs).items() - asdict(untouched).items())
+    cl.user_session.set("turned_knobs", turned)
     cl.user_session.set("mode", mode or cl.user_session.get("mode"))
 
 
@@ -159,8 +175,11 @@ async def close_chat() -> None:
 
 
 async def _answer(question: str, message_id: str, mine: Desk) -> None:
-    large = assistant.models.llm if assistant.models else None
     watch = Stopwatch()
+    if not assistant.started and _knobs():
+        await assistant.start()  # else those that nobody has turned would be the ones of before
+        watch.lap("load")
+    large = assistant.models.llm if assistant.models else None
     uploads = tuple(mine.uploads)
     reply = Reply(watch, large_label=large.label if large else "the large model", own=[one.name for one in uploads])
     mine.replies.append(reply)
@@ -171,7 +190,7 @@ async def _answer(question: str, message_id: str, mine: Desk) -> None:
         history=mine.conversation.before(message_id),
         uploads=uploads,
         mode=cl.user_session.get("mode"),
-        knobs=cl.user_session.get("knobs"),
+        knobs=_knobs(),
         chat=mine.escalations,
     )
     answered = await reply.draw(events, question=question)

@@ -172,7 +172,7 @@ class Ingest:
                 if index.names != [name for name, entry in entries.items() if entry.indexed]:
                     raise BrokenFile(f"{self._save_to} lists other documents than it holds")
                 self._disk = str(manifest["disk"])
-                if self._is_ours(self._save_to):
+                if self.has_home(self._save_to):
                     tidy_folder(self._save_to)
                 return Shelf(entries, index)
             except (BrokenFile, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -184,13 +184,14 @@ class Ingest:
     def _forget_saved(self, place: Path) -> None:
         # Files are named by what should be in them: a damaged one must not be taken for a whole one when saving.
         with contextlib.suppress(OSError):
-            if self._is_ours(place):
+            if self.has_home(place):
                 for path in place.glob("*.bin"):
                     path.unlink()
                 for path in place.glob("*.tmp"):
                     path.unlink()
 
-    def _is_ours(self, place: Path) -> bool:
+    def has_home(self, place: Path) -> bool:
+        """Whether this process may write to a home; it takes one that no other has."""
         self._lock = self._lock or lock_of(place)
         return self._lock.acquire()
 
@@ -200,7 +201,7 @@ class Ingest:
         manifest = {"made_by": self._made_by(), "disk": self._disk, "entries": to_columns(shelf.entries.values())}
         try:
             self._save_to.mkdir(mode=0o700, parents=True, exist_ok=True)  # as private as the documents may be
-            if self._is_ours(self._save_to) and isinstance(shelf.index, Bm25Index):
+            if self.has_home(self._save_to) and isinstance(shelf.index, Bm25Index):
                 shelf.index.save(self._save_to, manifest)
         except OSError as error:
             log.warning("the index cannot be kept in %s: %s", self._save_to, error)

@@ -26,7 +26,7 @@ from rag.evidence import forget_texts
 from rag.homes import UNUSED_DAYS, forget_unused, home_of
 from rag.index import Index
 from rag.ingest import Ingest, Stopped
-from rag.meanings import MOST_CHUNKS, Meanings, Vectors, can_learn
+from rag.meanings import MOST_CHUNKS, Keeping, Meanings, Vectors, can_learn
 from rag.qdrant import Followed
 from rag.shelf import Shelf, caught_up
 
@@ -112,11 +112,12 @@ class Library:
         self._by_meaning = by_meaning
         self._meanings: Meanings | None = None
         self._place = place
-        self._meanings_place = None if inline else place  # a list is no folder, and has no home
+        # A list is no folder, and has no home.
+        self._keeping = Keeping(None if inline else place, is_ours=self._owns)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="library")  # the one thread that calls the ingest
-        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="library-keeping")  # and the one for `Ingest.kept`
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="library-keeping")  # and the one that writes
         self._lock = asyncio.Lock()
-        self._restored = False
+        self._restored = self._looked = False
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._unsaved = asyncio.Event()
@@ -171,12 +172,14 @@ class Library:
                 if shelf is not before and shelf.entries is not before.entries:
                     self._changed_at = asyncio.get_running_loop().time()
                     self._unsaved.set()
+                self._looked = True
                 self._tell_of(shelf)
             self._restored = True
             old = self.shelf
             if shelf is old:
                 return False
             self._swap(shelf)
+            self._keeping.unkept = True
             return bool(shelf.change) or (shelf.fault, shelf.skipped) != (old.fault, old.skipped)
 
     def start(self) -> None:
@@ -187,7 +190,7 @@ class Library:
                 self._tasks.append(asyncio.create_task(self._forget_homes(self._place)))
             if self._watched:
                 self._tasks.append(asyncio.create_task(self._follow()))
-            if self._by_meaning:
+            if self._by_meaning or self._keeping.home:
                 self._tasks.append(asyncio.create_task(self._learn_on()))
             if self._asked:
                 self._tasks.append(asyncio.create_task(self._ask_now_and_then()))
@@ -203,12 +206,12 @@ class Library:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
-        if self._meanings and tasks and isinstance(self.shelf.index, Bm25Index):
-            await asyncio.to_thread(self._meanings.keep, self.shelf.index.chunks)
         try:
             async with self._lock:
                 pass  # what is being read comes to its end
             await self._tidy()
+            if self._keeping.unkept:
+                await asyncio.wrap_future(self._keeper.submit(self._keep_meanings))
         finally:
             await asyncio.to_thread(self._keeper.shutdown)
             await self._in_thread(self._ingest.close)
@@ -227,12 +230,11 @@ class Library:
         if not self._by_meaning or not isinstance(index, Bm25Index) or len(index) > MOST_CHUNKS:
             return
         if self._meanings is None:
-            self._meanings = await asyncio.to_thread(Meanings, Encoder, save_to=self._meanings_place)
+            self._meanings = await asyncio.to_thread(Meanings, Encoder, save_to=self._keeping.home)
         meanings = self._meanings
         chunks = await asyncio.to_thread(list, index.chunks)
         if not any(map(can_learn, chunks)):
-            if most is None:
-                await asyncio.to_thread(meanings.keep, ())  # those of texts that are gone go too
+            await self._keep_meanings_soon()  # those of texts that are gone go
             return
         if most is None:
             await asyncio.to_thread(meanings.warm)
@@ -242,18 +244,16 @@ class Library:
                 with self._uploads_lock:  # what was sent before takes part from now on
                     self._with_uploads.clear()
         missing = (await asyncio.to_thread(meanings.missing, chunks))[:most]
-        keep_at = _KEPT_EVERY
         for begin in range(0, len(missing), _LESSON):
             if self._closed or self.shelf.index is not index:
                 break
             await asyncio.to_thread(meanings.learn, missing[begin : begin + _LESSON])
-            if begin > keep_at:
-                keep_at += max(_KEPT_EVERY, begin // 4)
-                await asyncio.to_thread(meanings.keep, chunks)
+            self._keeping.unkept = True
+            if begin and begin % _KEPT_EVERY == 0:
+                await self._keep_meanings_soon()
             while self.busy() and not self._closed:  # noqa: ASYNC110 (a callable has no event)
                 await asyncio.sleep(_PAUSE_S)
-        if most is None:  # who only looks in must not forget what others learn
-            await asyncio.to_thread(meanings.keep, chunks)
+        await self._keep_meanings_soon()
 
     def search(self, query: str, *, k: int = 4) -> list[Hit]:
         """Find the chunks that best answer a question; see `Shelf.search`."""
@@ -367,13 +367,31 @@ class Library:
         index: Index | None = None
         await asyncio.sleep(_SETTLED_S)
         while True:
-            if self.shelf.index is not index:
-                index = self.shelf.index
-                try:
+            try:
+                if self.shelf.index is not index:
+                    index = self.shelf.index
                     await self.learn()
-                except Exception:
-                    log.exception("what the documents mean could not be learnt")
+                await self._keep_meanings_soon()
+            except Exception:
+                log.exception("what the documents mean could not be learnt or kept")
             await asyncio.sleep(_QUIET_S)
+
+    async def _keep_meanings_soon(self) -> None:
+        # An emptied folder costs nothing to keep.
+        if not self._closed and (self._keeping.is_due or (self._keeping.unkept and not len(self.shelf.index))):
+            await asyncio.wrap_future(self._keeper.submit(self._keep_meanings))
+
+    def _keep_meanings(self) -> None:
+        # In the one thread that writes. Before the first look nobody knows what is gone.
+        if not self._looked:
+            return
+        self._keeping.unkept, index = False, self.shelf.index  # in this order: what comes later is kept later
+        if isinstance(index, Bm25Index):
+            # More than the most are never compared.
+            self._keeping.keep(list(index.chunks) if len(index) <= MOST_CHUNKS else [], self._meanings)
+
+    def _owns(self, home: Path) -> bool:
+        return isinstance(self._ingest, Ingest) and self._ingest.has_home(home)
 
     async def _ask_now_and_then(self) -> None:
         while True:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from rag.chunking import Chunk
 from rag.documents import Document
 from rag.encoder import SIZE, Encoder, Floats
 from rag.library import Library
-from rag.meanings import Meanings, Vectors
+from rag.meanings import REST_S, Keeping, Meanings, forget_all_but
 from rag.ranking import Near
 from rag.shelf import Shelf
 
@@ -125,6 +127,98 @@ def test_what_was_learnt_is_kept_and_what_is_gone_is_forgotten(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_what_others_kept_meanwhile_stays_and_what_is_kept_is_not_written_again(tmp_path: Path) -> None:
+    """Of several processes the one that has the home writes; what it does not know it does not throw away."""
+    ours, theirs = made(tmp_path)[0], made(tmp_path)[0]
+    theirs.learn(CHUNKS[:2])
+    assert theirs.keep(CHUNKS)
+    ours.learn(CHUNKS[2:])
+    assert not ours.keep(CHUNKS, save=False)
+    assert made(tmp_path)[0].missing(CHUNKS) == CHUNKS[2:]
+    assert ours.keep(CHUNKS)
+    assert made(tmp_path)[0].missing(CHUNKS) == []
+    assert not ours.keep(CHUNKS)
+    assert not theirs.keep(CHUNKS)
+
+
+def test_whoever_learns_nothing_deletes_the_vectors_of_what_is_gone(tmp_path: Path) -> None:
+    """And those alone, so that switching the meanings off for a while costs nothing."""
+    assert not forget_all_but(CHUNKS, home=tmp_path)
+    meanings, _ = made(tmp_path)
+    meanings.learn(CHUNKS)
+    meanings.keep(CHUNKS)
+    assert not forget_all_but(CHUNKS, home=tmp_path)
+    assert forget_all_but(CHUNKS[:2], home=tmp_path)
+    assert made(tmp_path)[0].missing(CHUNKS) == CHUNKS[2:]
+    assert forget_all_but([], home=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_and_an_older_version_left_is_deleted(tmp_path: Path) -> None:
+    """Both are vectors of texts that may be gone by now."""
+    (tmp_path / "meanings.npz.4711.part").write_bytes(b"cut short")
+    (tmp_path / "meanings.npz").write_bytes(b"made in another way")
+    assert forget_all_but(CHUNKS, home=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change", [{"language": "de"}, {"markdown": False}, {"opening": "```"}], ids=lambda change: next(iter(change))
+)
+def test_the_same_text_with_other_sentences_has_vectors_of_its_own(change: dict[str, Any], tmp_path: Path) -> None:
+    """What tells its sentences apart may change with a setting; a cosine must stay with its sentence."""
+    chunk = CHUNKS[1]
+    meanings, _ = made(tmp_path)
+    meanings.learn([chunk])
+    meanings.keep([chunk])
+    again, _ = made(tmp_path)
+    other = replace(chunk, **change)
+    assert again.missing([chunk, replace(chunk, document="renamed.md"), other]) == [other]
+    assert again.nearness("kitten", [other]) is None
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_after_each_time_the_file_rests_and_what_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    """Whoever has no home yet may have it later; where there is nothing to write, nothing rests."""
+    clock, homes = Clock(), {"ours": False}
+    meanings, _ = made(tmp_path)
+    keeping = Keeping(tmp_path, is_ours=lambda home: homes["ours"], clock=clock)
+    meanings.learn(CHUNKS)
+    for ours in (False, True):
+        homes["ours"] = ours
+        assert keeping.is_due
+        keeping.unkept = False
+        keeping.keep(CHUNKS, meanings)
+        assert (keeping.unkept, keeping.is_due) == (not ours, False)
+        assert list(tmp_path.iterdir()) == [tmp_path / "meanings.npz"] * ours
+        keeping.unkept = True
+        clock.now += REST_S - 1
+        assert not keeping.is_due
+        clock.now += 1
+    keeping.keep(CHUNKS, meanings)
+    assert keeping.is_due
+
+
+def test_where_there_is_no_home_what_is_gone_is_forgotten_all_the_same() -> None:
+    """Nothing is left to be tried again."""
+    meanings, _ = made()
+    meanings.learn(CHUNKS)
+    keeping = Keeping(None, is_ours=lambda home: False)
+    keeping.unkept = False
+    keeping.keep(CHUNKS[:1], meanings)
+    assert meanings.missing(CHUNKS) == CHUNKS[1:]
+    assert not keeping.unkept
+
+
 def test_vectors_of_another_encoder_are_learnt_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their cosines with a question would be noise."""
     meanings, _ = made(tmp_path)
@@ -213,85 +307,14 @@ async def test_a_synonym_puts_the_right_chunk_first(tmp_path: Path, encoder: Enc
         await library.close()
 
 
-@pytest.mark.anyio
-async def test_the_vectors_of_a_folder_that_was_emptied_are_deleted(tmp_path: Path) -> None:
-    """Nothing of a deleted text stays on the disk."""
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "a.md").write_text("The port of the chat is 8000.")
-    library = Library(docs, by_meaning=True, language="en", save_to=tmp_path / "index")
-    try:
-        await library.refresh()
-        await library.learn()
-        assert list((tmp_path / "index").rglob("meanings.npz"))
-        (docs / "a.md").unlink()
-        await library.refresh()
-        await library.learn()
-        assert not list((tmp_path / "index").rglob("meanings.npz"))
-    finally:
-        await library.close()
-
-
-@pytest.mark.anyio
-async def test_what_was_learnt_is_kept_by_the_one_who_learns_alone(tmp_path: Path) -> None:
-    """Closing keeps it; whoever only looks in, or gives a list instead of the folder, forgets nothing of it."""
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "a.md").write_text("The port of the chat is 8000.")
-    place = tmp_path / "index"
-
-    async def used(library: Library, *, most: int | None, started: bool = False) -> None:
-        try:
-            await library.refresh()
-            if started:
-                library.start()
-            await library.learn(most=most)
-        finally:
-            await library.close()
-
-    await used(Library(docs, by_meaning=True, language="en", save_to=place), most=None, started=True)
-    (kept,) = place.rglob("meanings.npz")
-    content = kept.read_bytes()
-    await used(Library(docs, by_meaning=True, language="en", save_to=place, chunk_words=20), most=0)
-    await used(Library(docs, by_meaning=True, language="en", save_to=place, inline=["Other text."]), most=None)
-    assert kept.read_bytes() == content
-
-
-@pytest.mark.anyio
-async def test_an_upload_that_came_before_the_meanings_takes_part_and_leaves_nothing(tmp_path: Path) -> None:
-    """Whenever it came, and whenever its conversation ended."""
-    (tmp_path / "a.md").write_text("The port of the chat is 8000.")
-    library = Library(tmp_path, by_meaning=True, language="en")
-    upload = Document("upload/b.md", "The port of the door is red.")
-    try:
-        await library.refresh()
-        assert library.with_uploads([upload]).meaning is None
-        await library.learn()
-        assert library.with_uploads([upload]).meaning is not None
-        library.forget([upload])
-
-        assert library._meanings is not None
-        learnt = library._meanings.learnt
-
-        def late(chunks: Sequence[Chunk]) -> dict[bytes, Vectors]:
-            library.forget([upload])  # the tab is closed while it is learnt
-            return learnt(chunks)
-
-        library._meanings.learnt = late  # type: ignore[method-assign]
-        library.with_uploads([upload])
-        assert not library._own_vectors
-        assert not library._with_uploads
-    finally:
-        await library.close()
-
-
 def test_a_disk_that_was_full_is_tried_again(tmp_path: Path) -> None:
     """What could not be written is not taken for written."""
     place = tmp_path / "file"
     place.write_text("in the way")
     meanings = Meanings(CountingLetters, save_to=place)
     meanings.learn(CHUNKS)
-    meanings.keep(CHUNKS)
+    with pytest.raises(OSError):
+        meanings.keep(CHUNKS)
     place.unlink()
-    meanings.keep(CHUNKS)
+    assert meanings.keep(CHUNKS)
     assert [path.name for path in place.iterdir()] == ["meanings.npz"]
