@@ -265,7 +265,9 @@ class Assistant:
         asked_llm = any(stage.name.startswith("llm_") for stage in task.watch.timings().stages)
         task.watch.saw_text()
         if routed.route == "quoted":
-            cited = _quotation(quotes)
+            cited = _quotation(quotes, "The documents say:")
+        elif routed.route == "abstained":
+            cited = _quotation(quotes, "The documents do not say. This comes nearest:")
         else:
             cited = await asyncio.to_thread(cite, routed.final.text, task.evidence)
         task.watch.lap("llm_judge" if asked_llm else "judge")
@@ -275,7 +277,7 @@ class Assistant:
         usage_llm = routed.final.usage if routed.final is not draft else None
         return Answer(
             text=cited.text,
-            model="" if routed.route == "quoted" else routed.final.model,
+            model="" if routed.route in ("quoted", "abstained") else routed.final.model,
             route=routed.route,
             status=routed.status,
             reason=routed.reason,
@@ -453,6 +455,6 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def _quotation(quotes: Sequence[Evidence]) -> Cited:
+def _quotation(quotes: Sequence[Evidence], opening: str) -> Cited:
     cited = quote(quotes)
-    return replace(cited, text=f"**The documents say:**\n\n{cited.text}")
+    return replace(cited, text=f"**{opening}**\n\n{cited.text}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from rag.errors import CalibrationError
 
 #: Of the file, and of the signals that its weights are for; raised whenever a signal changes.
-VERSION = 1
+VERSION = 2
 #: The name of the constant among the weights.
 BIAS = "bias"
 _MOST_BYTES = 100_000

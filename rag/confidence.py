@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag.calibration import BIAS, SHIPPED, Calibration
-from rag.evidence import Evidence
-from rag.signals import LOGPROB, Draft, measure
+from rag.chunking import count_words
+from rag.evidence import cite
+from rag.hedging import hedges
+from rag.signals import SURENESS, Draft, measure
+
+#: The doubt about a draft that says so.
+SAYS_NOTHING = "the draft says that the documents do not say"
 
 
 @dataclass(frozen=True)
@@ -43,32 +47,36 @@ class Confidence:
     parts: tuple[Part, ...] = ()
 
 
-def judge(
-    draft: str,
-    question: str,
-    evidence: Sequence[Evidence],
-    logprobs: Sequence[float] | None,
-    *,
-    coverage: float = 1.0,
-    calibration: Calibration = SHIPPED,
-) -> Confidence:
+def judge(draft: Draft, *, calibration: Calibration = SHIPPED) -> Confidence:
     """
     Score a draft, finished or not: a logistic mix of its signals (see `rag.signals`).
 
-    Args:
-        draft: the SLM's text.
-        question: as asked.
-        evidence: best first.
-        logprobs: of the draft's tokens; None if the server gave none.
-        coverage: the share of the question's words that the best evidence has, 0 to 1.
-        calibration: the weights.
+    Where the server did not give all that the weights with log-probabilities are for, those without are taken.
     """
-    values = measure(Draft(draft, question, evidence, coverage, logprobs))
-    given = LOGPROB in values
-    weights = calibration.with_logprobs if given else calibration.without_logprobs
+    values = measure(draft)
+    given = SURENESS & calibration.with_logprobs.keys()
+    sure = bool(SURENESS & values.keys()) and given <= values.keys()
+    weights = calibration.with_logprobs if sure else calibration.without_logprobs
     parts = tuple(Part(name, value, weights.get(name, 0.0)) for name, value in ({BIAS: 1.0} | dict(values)).items())
     value = _logistic(sum(part.value * part.weight for part in parts))
-    return Confidence(value, f"{LOGPROB}+support" if given else "support", parts)
+    return Confidence(value, "logprob+support" if sure else "support", parts)
+
+
+def doubt_of(draft: Draft) -> str | None:
+    """
+    What in a finished draft's words speaks against it whatever its confidence; None if nothing does.
+
+    >>> doubt_of(Draft("It is 20 MB.", "How large is it?", ()))
+    'the documents do not say 20'
+    """
+    if hedges(draft.text):
+        return SAYS_NOTHING
+    return f"the documents do not say {draft.invented_numbers[0]}" if draft.invented_numbers else None
+
+
+def is_unsupported(draft: Draft) -> bool:
+    """Whether no sentence of a draft can be cited."""
+    return not cite(draft.text, draft.evidence).citations
 
 
 def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:
@@ -81,10 +89,11 @@ def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:
     >>> repeats_itself("Press the red button on the left. Press the red button on the left.")
     True
     """
-    said = draft.casefold().split()
-    tail = said[-words_in_a_row:]
-    rounds = range(len(said) - 2 * words_in_a_row + 1)
-    return any(said[at : at + words_in_a_row] == tail for at in rounds)
+    said, row = draft.casefold().split(), words_in_a_row
+    if count_words(draft) > 2 * len(said):  # a script without spaces: two characters are about a word
+        said, row = list("".join(said)), 2 * words_in_a_row
+    rounds = range(len(said) - 2 * row + 1)
+    return any(said[at : at + row] == said[-row:] for at in rounds)
 
 
 def _logistic(value: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TypeVar
 
 from rag.backends.base import Backend, Done, Opened, Text, Usage
 from rag.calibration import SHIPPED, Calibration
@@ -15,12 +17,15 @@ from rag.evidence import Evidence
 from rag.prompts import Message
 from rag.rules import Ledger, below
 from rag.settings import Mode
+from rag.signals import Draft
 from rag.timings import Stopwatch
 
 # A server that ignores the limit of tokens is stopped when it has sent so many times as many pieces.
 _PATIENCE = 2
 # So many tokens lie between two looks at a running draft.
 _LOOK_EVERY = 8
+
+_One = TypeVar("_One")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Reply:
         model: as the server reported it.
         confidence: of a draft; None where it was not judged.
         logprobs: of its tokens; None if the server gave none.
+        tops: of the likeliest tokens in the place of each; None likewise.
         usage: None if the server did not count.
         cut: why it is not whole, in words; None if it is.
         tokens: how many came, counted here: one a log-probability, or one a piece where there are none.
@@ -43,6 +49,7 @@ class Reply:
     model: str = ""
     confidence: Confidence | None = None
     logprobs: tuple[float, ...] | None = None
+    tops: tuple[tuple[float, ...], ...] | None = None
     usage: Usage | None = None
     cut: str | None = None
     tokens: int = 0
@@ -78,6 +85,10 @@ class Task:
     watch: Stopwatch = field(default_factory=Stopwatch)
     chat: Ledger = field(default_factory=Ledger)
     calibration: Calibration = SHIPPED
+
+    def draft(self, reply: Reply) -> Draft:
+        """A reply beside what it was written from."""
+        return Draft(reply.text, self.question, self.evidence, self.coverage, reply.logprobs, reply.tops)
 
 
 @dataclass(frozen=True)
@@ -129,9 +140,8 @@ class Generation:
         self, stream: AsyncGenerator[Opened | Text | Done, None], max_tokens: int
     ) -> AsyncGenerator[Token, None]:
         watch, prefix = self._task.watch, self._prefix
-        text: list[str] = []
-        logprobs: list[float] | None = []
-        tokens, next_look = 0, self._look.first if self._look else 0
+        said: list[Text] = []
+        next_look = self._look.first if self._look else 0
         try:
             async with aclosing(stream) as pieces:
                 async for piece in pieces:
@@ -139,51 +149,44 @@ class Generation:
                         case Opened():
                             watch.lap(f"{prefix}send")
                         case Text():
-                            visible = piece.text if text else piece.text.lstrip()
+                            visible = piece.text if said else piece.text.lstrip()
                             if not visible:
                                 continue
-                            if not text:
+                            if not said:
                                 watch.lap(f"{prefix}first_token")
                                 watch.saw_text()
                                 self._note_wait()
-                            text.append(visible)
-                            new = _plausible(piece)
-                            tokens += len(new) if new else 1
-                            if new is None:
-                                logprobs = None
-                            elif logprobs is not None:
-                                logprobs.extend(new)
+                            said.append(replace(piece, text=visible))
                             yield Token(visible, self.reply.model)
-                            if len(text) > _PATIENCE * max_tokens:
+                            if len(said) > _PATIENCE * max_tokens:
                                 self._finish(Done("length", self.reply.model), max_tokens)
                                 break
                             # A line or a list may rightly say the same words again; a draft of the SLM need not.
-                            if not prefix and len(text) % 8 == 0 and repeats_itself("".join(text)):
+                            if not prefix and len(said) % 8 == 0 and repeats_itself(_text(said)):
                                 self.reply = replace(self.reply, cut="the draft repeats itself")
                                 break
-                            if self._look and tokens >= next_look:
-                                next_look = tokens + _LOOK_EVERY
-                                if self._is_hopeless("".join(text), logprobs, tokens, self._look.threshold):
+                            if self._look and _count(said) >= next_look:
+                                next_look = _count(said) + _LOOK_EVERY
+                                if self._is_hopeless(said, self._look.threshold):
                                     break
                         case Done():
                             self._finish(piece, max_tokens)
         finally:
-            known = tuple(logprobs) if logprobs else None
-            self.reply = replace(self.reply, text="".join(text), logprobs=known, tokens=tokens)
+            self.reply = _grown(self.reply, said)
         watch.lap(f"{prefix}generate")
 
     def _note_wait(self) -> None:
         if self._asked is not None and self.waited_s is None:
             self.waited_s = self._clock() - self._asked
 
-    def _is_hopeless(self, text: str, logprobs: Sequence[float] | None, tokens: int, threshold: float) -> bool:
-        task = self._task
-        confidence = judge(
-            text, task.question, task.evidence, logprobs, coverage=task.coverage, calibration=task.calibration
-        )
+    def _is_hopeless(self, said: Sequence[Text], threshold: float) -> bool:
+        reply = _grown(self.reply, said)
+        # The last word may be half a word, or half a number, which the evidence would not have.
+        whole = reply.text[: reply.text.rfind(" ")] if " " in reply.text else reply.text
+        confidence = judge(self._task.draft(replace(reply, text=whole)), calibration=self._task.calibration)
         if confidence.value >= threshold:
             return False
-        cut = f"hopeless after {tokens} tokens: {below(confidence.value, threshold)}"
+        cut = f"hopeless after {reply.tokens} tokens: {below(confidence.value, threshold)}"
         self.reply = replace(self.reply, confidence=confidence, cut=cut, hopeless=True)
         return True
 
@@ -194,6 +197,25 @@ class Generation:
             "content_filter": "cut by the server's content filter",
         }.get(done.finish)
         self.reply = replace(self.reply, model=done.model, usage=done.usage, cut=cut)
+
+
+def _grown(reply: Reply, said: Sequence[Text]) -> Reply:
+    logprobs = _joined([_plausible(piece) for piece in said])
+    tops = _joined([piece.tops for piece in said]) if logprobs else None
+    return replace(reply, text=_text(said), logprobs=logprobs, tops=tops, tokens=_count(said))
+
+
+def _text(said: Sequence[Text]) -> str:
+    return "".join(piece.text for piece in said)
+
+
+def _count(said: Sequence[Text]) -> int:
+    return sum(len(_plausible(piece) or (0,)) for piece in said)
+
+
+def _joined(pieces: Sequence[tuple[_One, ...] | None]) -> tuple[_One, ...] | None:
+    known = [piece for piece in pieces if piece is not None]
+    return tuple(chain.from_iterable(known)) or None if len(known) == len(pieces) else None
 
 
 def _plausible(piece: Text) -> tuple[float, ...] | None:

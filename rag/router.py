@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from rag.backends.base import Backend
-from rag.confidence import judge
+from rag.chunking import count_words
+from rag.confidence import SAYS_NOTHING, doubt_of, is_unsupported, judge
 from rag.errors import ModelUnavailable
 from rag.events import Escalated, Route, Status, Token, Verdict, Waiting
 from rag.generation import Generation, Look, Reply, Task
@@ -26,7 +28,8 @@ class Routed:
     The router's decision, after its last token.
 
     Attributes:
-        route: `quoted` means that `final` has no text and the evidence speaks instead.
+        route: `quoted` means that `final` has no text and the evidence speaks instead; `abstained` that the draft says
+            that the documents do not say.
         reason: see `Answer.reason`.
         final: the reply that stands.
         draft: the SLM's reply if there was one; it may be the final one.
@@ -41,22 +44,25 @@ class Routed:
     verdict: Verdict | None = None
 
 
-def reason_to_escalate(draft: Reply, *, min_words: int, min_confidence: float) -> str | None:
+def reason_to_escalate(draft: Reply, *, min_words: int, min_confidence: float, doubt: str | None = None) -> str | None:
     """
     Judge a draft: the sentence the screen shows, or None to keep it.
 
-    Exactly at a threshold is kept. An unknown confidence is not a high one.
+    Exactly at a threshold is kept. An unknown confidence is not a high one. With a `min_confidence` of 0 a doubt about
+    its words (see `rag.confidence.doubt_of`) does not count either.
 
     >>> from rag.confidence import Confidence
     >>> reason_to_escalate(Reply("In Lyon, I think.", confidence=Confidence(0.31, "support")),
     ...                    min_words=3, min_confidence=0.60)
     'low confidence: 0.31 < 0.60'
     """
-    count = len(draft.text.split())
+    count = count_words(draft.text)
     if count == 0:
         return "empty draft"
     if count < min_words:
         return f"short draft: {count} < {min_words} words"
+    if doubt and min_confidence:
+        return doubt
     if draft.confidence is None:
         return None if min_confidence == 0 else "unknown confidence"
     if draft.confidence.value < min_confidence:
@@ -177,27 +183,22 @@ class HybridRouter:
                 yield token
         draft = small.reply
         if draft.text and draft.confidence is None:
-            confidence = judge(
-                draft.text,
-                task.question,
-                task.evidence,
-                draft.logprobs,
-                coverage=task.coverage,
-                calibration=task.calibration,
-            )
-            draft = replace(draft, confidence=confidence)
-        task.watch.lap("judge")
-
+            draft = replace(draft, confidence=judge(task.draft(draft), calibration=task.calibration))
         failed = draft.cut if small.failed else None
+        said = doubt_of(task.draft(draft)) if not draft.cut else None
+        bare = bool(draft.text and not draft.cut) and await asyncio.to_thread(is_unsupported, task.draft(draft))
         doubt = draft.cut or reason_to_escalate(
-            draft, min_words=task.min_draft_words, min_confidence=task.min_confidence
+            draft, min_words=task.min_draft_words, min_confidence=task.min_confidence, doubt=said
         )
+        if bare and task.min_confidence:
+            doubt = doubt or "no sentence of the draft is supported"
+        task.watch.lap("judge")
         polish = None
         if task.mode == "refine" and not doubt:
             polish = reason_to_refine(
                 draft, task.question, over_chars=self._refine_over_chars, topics=self._refine_topics
             )
-        verdict = self._verdict(draft, task)
+        verdict = self._verdict(draft, task, by_confidence=not (said or bare))
         if (doubt or polish) and not barred and self.llm and task.mode != "slm":
             barred = self._take_escalation(task)
             if not barred:
@@ -233,12 +234,12 @@ class HybridRouter:
             return None
         return Look(self._rules.early_tokens, threshold)
 
-    def _verdict(self, draft: Reply, task: Task) -> Verdict:
+    def _verdict(self, draft: Reply, task: Task, *, by_confidence: bool) -> Verdict:
         threshold = task.min_confidence
         if draft.hopeless:
             threshold = min(self._rules.early_confidence, threshold)
         kept_at = None
-        whole = not draft.cut and len(draft.text.split()) >= max(1, task.min_draft_words)
+        whole = by_confidence and not draft.cut and count_words(draft.text) >= max(1, task.min_draft_words)
         if draft.confidence and draft.confidence.value < threshold and (whole or draft.hopeless):
             kept_at = would_keep(draft.confidence.value)
         seconds = sum(stage.seconds for stage in task.watch.timings().stages if stage.name in _DRAFT_STAGES)
@@ -271,6 +272,8 @@ def _without_large(
     """What becomes of a draft that the LLM should see and does not; `unheard` is what the LLM said, if it was asked."""
     if not doubt:
         return Routed("slm", f"not polished ({polish}): {barred or 'no large model to ask'}", draft, draft)
+    if doubt == SAYS_NOTHING:
+        return Routed("abstained", _joined(doubt, barred), unheard, draft)
     if failed and draft.text:
         return Routed("slm", _joined(failed, barred), draft, draft, "partial")
     return Routed("quoted", _joined(doubt, barred), unheard, draft)

@@ -7,13 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from rag.evidence import Evidence
+from rag.hedging import hedges
 from rag.opposites import is_negated
 from rag.text import numbers, words
-
-#: The one signal that needs a server's log-probabilities.
-LOGPROB = "logprob"
 
 # A name: a word with a capital that does not begin its sentence.
 _NAME = re.compile(r"(?<=[\w,;:'’\"“(–-] )[A-Z][\w’'-]+")
@@ -29,6 +28,8 @@ _YES_OR_NO = re.compile(r"(?i)\s*(?:is|are|was|were|do|does|did|can|could|has|ha
 _MOST_WORDS = 80  # of a draft or a question: a longer one is judged by its beginning
 _MOST_SOURCE = 200
 _FAR = 10  # words
+_LONG = 40  # words
+_SURE = 5.0  # a token e⁵ times as likely as the next one could not be surer
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Draft:
         evidence: best first.
         coverage: the share of the question's words that the best evidence has, 0 to 1.
         logprobs: of its tokens; None if the server gave none.
+        tops: for each of its tokens the log-probabilities of the likeliest ones there, highest first; None likewise.
     """
 
     text: str
@@ -49,6 +51,7 @@ class Draft:
     evidence: Sequence[Evidence]
     coverage: float = 1.0
     logprobs: Sequence[float] | None = None
+    tops: Sequence[Sequence[float]] | None = None
 
     @cached_property
     def said(self) -> list[str]:
@@ -74,6 +77,11 @@ class Draft:
     def shown(self) -> str:
         """All evidence and the headings above it, as one text."""
         return " ".join(f"{' '.join(one.chunk.heading)} {one.text}" for one in self.evidence)
+
+    @cached_property
+    def invented_numbers(self) -> list[str]:
+        """The numbers that neither the evidence nor the question has, as they are written plainly."""
+        return sorted(_values(self.text) - _values(self.shown) - _values(self.question))
 
 
 def support(draft: Draft) -> float:
@@ -169,25 +177,52 @@ def nothing_new(draft: Draft) -> float:
     return float(not draft.new)
 
 
+def invented_number(draft: Draft) -> float:
+    """
+    Whether the draft has a number that neither the evidence nor the question has: 1 or 0.
+
+    On SQuAD 6 % of such drafts of SmolLM2-135M are right, of all drafts 20 %.
+    """
+    return float(bool(draft.invented_numbers))
+
+
+def invented_name(draft: Draft) -> float:
+    """Whether the draft names somebody or something that neither the evidence nor the question has: 1 or 0."""
+    known = f"{draft.shown} {draft.question}".casefold()
+    return float(any(_bare(name) not in known for name in _NAME.findall(draft.text)))
+
+
+def hedged(draft: Draft) -> float:
+    """Whether the draft says that the documents do not say: 1 or 0; see `rag.hedging.hedges`."""
+    return float(hedges(draft.text))
+
+
+def repetition(draft: Draft) -> float:
+    """The share of the draft's pairs of neighbouring words that it has said before, 0 to 1."""
+    pairs = list(pairwise(draft.said))
+    return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
+
+
 def length(draft: Draft) -> float:
+    """The length of the draft, 1 for 40 words or more. Alone it tells next to nothing: AUROC 0.41 to 0.56."""
+    return min(1.0, len(draft.said) / _LONG)
+
+
+def long_evidence(draft: Draft) -> float:
     """The length of the best evidence, 1 for 40 words or more: a long sentence has more to be wrong about."""
-    return min(1.0, len(draft.best) / 40)
+    return min(1.0, len(draft.best) / _LONG)
 
 
-def logprob(draft: Draft) -> float | None:
-    """The mean log-probability of the draft's tokens; see `mean_logprob`."""
-    return mean_logprob(draft.logprobs)
+def relevance(draft: Draft) -> float:
+    """How well the best evidence bears on the question, by words, place and meaning; see `rag.evidence.bearing`."""
+    return draft.evidence[0].relevance / 3 if draft.evidence else 0.0
 
 
-def mean_logprob(logprobs: Sequence[float] | None) -> float | None:
-    """
-    The mean log-probability of the draft's tokens; None if there are none, or if they cannot be true.
-
-    A null, a NaN or a positive number from a server is not certainty; it is no signal.
-    """
-    if not logprobs or any(not math.isfinite(value) or value > 1e-6 for value in logprobs):
-        return None
-    return sum(logprobs) / len(logprobs)
+def lead(draft: Draft) -> float:
+    """How much better the best evidence bears on the question than the second best, 0 to 1."""
+    if len(draft.evidence) < 2:
+        return 1.0
+    return min(1.0, max(0.0, draft.evidence[0].relevance - draft.evidence[1].relevance))
 
 
 _ALL = (
@@ -198,21 +233,60 @@ _ALL = (
     distance,
     coverage,
     focus,
+    relevance,
+    lead,
     negated,
     foreign_number,
     foreign_name,
+    invented_number,
+    invented_name,
+    hedged,
+    repetition,
     kind,
     yes_or_no,
     nothing_new,
     length,
+    long_evidence,
 )
 
 
+def sureness(draft: Draft) -> dict[str, float]:
+    """
+    How sure the model was of its tokens, by what the server tells.
+
+    Returns:
+        `logprob`, the mean log-probability of the draft's tokens; `least_logprob` and `first_logprob`; and, where the
+        likeliest tokens in each place are known, `margin`, the mean lead of the likeliest over the next, at most 5,
+        and `entropy`, the mean entropy in nats, where all further tokens count as one. Empty if there are none, or if
+        they cannot be true: a null, a NaN or a positive number from a server is not certainty; it is no signal.
+    """
+    if not draft.logprobs or not _can_be_true(draft.logprobs):
+        return {}
+    own = list(draft.logprobs)
+    found = {"logprob": sum(own) / len(own), "least_logprob": min(own), "first_logprob": own[0]}
+    if draft.tops and len(draft.tops) == len(own) and all(len(top) > 1 and _can_be_true(top) for top in draft.tops):
+        found["margin"] = sum(min(_SURE, top[0] - top[1]) for top in draft.tops) / len(own)
+        found["entropy"] = sum(map(_entropy, draft.tops)) / len(own)
+    return found
+
+
+#: The signals that need a server's log-probabilities.
+SURENESS = frozenset({"logprob", "least_logprob", "first_logprob", "margin", "entropy"})
+
+
 def measure(draft: Draft) -> Mapping[str, float]:
-    """All signals of a draft by their names; `logprob` is among them only where the server gave what it needs."""
-    found = {signal.__name__: signal(draft) for signal in _ALL}
-    mean = logprob(draft)
-    return found if mean is None else found | {LOGPROB: mean}
+    """All signals of a draft by their names; those of `SURENESS` only where the server gave what they need."""
+    return {signal.__name__: signal(draft) for signal in _ALL} | sureness(draft)
+
+
+def _can_be_true(logprobs: Sequence[float]) -> bool:
+    return all(math.isfinite(value) and value <= 1e-6 for value in logprobs)
+
+
+def _entropy(top: Sequence[float]) -> float:
+    shares = [math.exp(min(0.0, value)) for value in top]
+    rest = max(0.0, 1 - sum(shares))
+    return -sum(share * math.log(share) for share in (*shares, rest) if share > 0)
 
 
 def _longest_stretch(said: Sequence[str], source: Sequence[str]) -> float:
@@ -221,6 +295,10 @@ def _longest_stretch(said: Sequence[str], source: Sequence[str]) -> float:
         row = [0, *(row[at] + 1 if word == other else 0 for at, other in enumerate(source))]
         longest = max(longest, *row)
     return longest / len(said) if said else 0.0
+
+
+def _bare(name: str) -> str:
+    return name.casefold().removesuffix("'s").removesuffix("’s").rstrip("'’-")
 
 
 def _values(text: str) -> set[str]:

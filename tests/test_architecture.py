@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"rag.ranking"},
     {"rag.bm25"},
     {"rag.index"},
-    {"rag.opposites"},
+    {"rag.opposites", "rag.hedging"},
     {"rag.catalogue", "rag.evidence"},
     {"rag.meanings", "rag.shelf"},
     {"rag.ingest", "rag.uploads"},

@@ -106,6 +106,15 @@ async def test_a_doubtful_draft_without_a_large_model_becomes_a_labelled_quotati
     assert answer.reason.startswith("low confidence")
 
 
+async def test_a_model_that_finds_no_answer_is_believed_and_the_nearest_is_quoted(make_assistant: Make) -> None:
+    """It is no answer to remember; the sources are there to look at."""
+    answer = await answer_of(make_assistant(ScriptedBackend("The context does not mention it at all.")))
+    assert (answer.route, answer.reason) == ("abstained", "the draft says that the documents do not say")
+    assert answer.text.startswith("**The documents do not say. This comes nearest:**\n\n> Hold the reset button")
+    assert answer.citations
+    assert (answer.model, answer.plain, answer.draft) == ("", "", "The context does not mention it at all.")
+
+
 @pytest.mark.parametrize(
     ("question", "reason"),
     [
@@ -378,11 +387,11 @@ def calibrated(tmp_path: Path, **changes: Any) -> Path:
 async def test_the_users_calibration_decides_and_brings_its_threshold(make_assistant: Make, tmp_path: Path) -> None:
     """Where it is for this model; RAG_MIN_CONFIDENCE, if it is set, still wins."""
     path = calibrated(tmp_path)
-    answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), calibration=path))
+    answer = await answer_of(make_assistant(ScriptedBackend(GOOD), calibration=path))
     assert answer.confidence is not None
     assert answer.confidence.value == pytest.approx(0.953, abs=1e-3)
     assert (answer.route, answer.verdict and answer.verdict.threshold) == ("slm", 0.9)
-    strict = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), calibration=path, min_confidence=0.99))
+    strict = await answer_of(make_assistant(ScriptedBackend(GOOD), calibration=path, min_confidence=0.99))
     assert (strict.route, strict.verdict and strict.verdict.threshold) == ("quoted", 0.99)
 
 

@@ -15,7 +15,6 @@ import pytest
 from rag.calibration import SHIPPED, read_calibration, write_calibration
 from rag.errors import CalibrationError
 from rag.settings import Settings
-from rag.signals import LOGPROB
 from rag.workbench.calibrate import (
     Result,
     calibrated,
@@ -31,6 +30,7 @@ from rag.workbench.mix import Folds, best_mix
 from rag.workbench.rows import Row
 from tests.test_evaluate_figures import made
 
+LOGPROB = "logprob"
 NAMES = [name for name in SHIPPED.without_logprobs if name != "bias"]
 RIGHT_ONLY = {"helps": 3.0, "misleads": -3.0}
 

@@ -10,19 +10,32 @@ import pytest
 
 from rag.calibration import SHIPPED, VERSION, Calibration, read_calibration, write_calibration
 from rag.chunking import Chunk
-from rag.confidence import judge, repeats_itself
+from rag.confidence import doubt_of, is_unsupported, judge, repeats_itself
 from rag.errors import CalibrationError
 from rag.evidence import sentences_of
 from rag.opposites import _OPPOSITES, contradicts, is_negated
-from rag.signals import Draft, mean_logprob, measure
+from rag.signals import SURENESS, Draft, measure, sureness
 
 EVIDENCE = sentences_of(Chunk("The chat listens on port 8000. The garden needs water.", "x.md"))
 QUESTION = "Which port does the chat use?"
 
 
+SURE, UNSURE = [[-0.1, -2.4]], [[-0.6932, -0.6932]]
+
+
+def drafted(
+    text: str,
+    question: str = QUESTION,
+    logprobs: list[float] | None = None,
+    tops: list[list[float]] | None = None,
+) -> Draft:
+    """A draft written from the evidence."""
+    return Draft(text, question, EVIDENCE, 1.0, logprobs, tops)
+
+
 def signals(draft: str, question: str = QUESTION, logprobs: list[float] | None = None) -> dict[str, float]:
     """The signals of a draft written from the evidence."""
-    return dict(measure(Draft(draft, question, EVIDENCE, 1.0, logprobs)))
+    return dict(measure(drafted(draft, question, logprobs)))
 
 
 @pytest.mark.parametrize(
@@ -39,8 +52,36 @@ def signals(draft: str, question: str = QUESTION, logprobs: list[float] | None =
 )
 def test_absurd_log_probabilities_are_no_signal(logprobs: list[float] | None, expected: float | None) -> None:
     """A null is not certainty, and neither is a number that cannot be a log-probability."""
-    assert mean_logprob(logprobs) == expected
+    assert sureness(drafted("", logprobs=logprobs)).get("logprob") == expected
     assert signals("It listens on 8000.", logprobs=logprobs).get("logprob") == expected
+
+
+def test_sureness_is_of_the_tokens_and_of_their_rivals() -> None:
+    """The least and the first say where the model began to guess; rivals say how near a guess it was."""
+    found = sureness(drafted("", logprobs=[-2.0, -0.5, -1.0], tops=[[-0.2, -9.0], [-0.5, -1.5], [-1.0, -1.0]]))
+    assert (found["least_logprob"], found["first_logprob"]) == (-2.0, -2.0)
+    assert found["margin"] == pytest.approx((5.0 + 1.0 + 0.0) / 3)
+    sure, unsure = (sureness(drafted("", logprobs=[-0.7], tops=tops))["entropy"] for tops in (SURE, UNSURE))
+    assert 0 < sure < unsure == pytest.approx(math.log(2), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "tops",
+    [
+        pytest.param(None, id="none"),
+        pytest.param([], id="empty"),
+        pytest.param([[-0.1]], id="no rival"),
+        pytest.param([[-0.1, -3.0], [-0.1, -3.0]], id="of other tokens"),
+        pytest.param([[0.5, -3.0]], id="positive"),
+        pytest.param([[-0.1, math.nan]], id="not a number"),
+    ],
+)
+def test_absurd_rivals_are_no_signal(tops: list[list[float]] | None) -> None:
+    """The tokens' own log-probabilities still are; a calibration that needs both is not used then."""
+    assert set(sureness(drafted("", logprobs=[-0.1], tops=tops))) == SURENESS - {"margin", "entropy"}
+    assert judge(drafted("It listens on 8000.", logprobs=[-0.1], tops=tops)).signal == "support"
+    only_the_mean = Calibration("model", {"bias": 0.0, "logprob": 1.0}, {"bias": 0.0})
+    assert judge(drafted("8000", logprobs=[-0.1], tops=tops), calibration=only_the_mean).signal == "logprob+support"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +121,15 @@ def test_support_counts_new_words_in_the_top_sentence(draft: str, expected: floa
         pytest.param("yes_or_no", "Yes.", "Does the chat listen?", 1.0, id="yes or no"),
         pytest.param("nothing_new", "The chat uses a port.", QUESTION, 1.0, id="only the question again"),
         pytest.param("focus", "8000", QUESTION, 1.0, id="all of one chunk"),
+        pytest.param("lead", "8000", QUESTION, 0.0, id="two that bear on it alike"),
+        pytest.param("invented_number", "It is 20 MB.", QUESTION, 1.0, id="a number from nowhere"),
+        pytest.param("invented_number", "Port 9000 is not 8000.", "Is it 9000?", 0.0, id="the question's number"),
+        pytest.param("invented_name", "It is in Lyon.", QUESTION, 1.0, id="a name from nowhere"),
+        pytest.param("invented_name", "It is the Chat's port.", QUESTION, 0.0, id="a name with an ending"),
+        pytest.param("hedged", "The context does not mention a port.", QUESTION, 1.0, id="says that nothing is said"),
+        pytest.param("repetition", "red door red door red door", QUESTION, 0.6, id="says it again"),
+        pytest.param("length", "It listens on 8000.", QUESTION, 0.05, id="two words of forty"),
+        pytest.param("long_evidence", "8000", QUESTION, 0.1, id="four words of forty"),
     ],
 )
 def test_a_signal_says_what_its_name_says(name: str, draft: str, question: str, expected: float) -> None:
@@ -105,32 +155,53 @@ def test_a_very_long_question_is_judged_by_its_beginning() -> None:
 
 def test_the_signal_says_what_the_score_was_made_of() -> None:
     """Without log-probabilities the ladder steps down and says so."""
-    assert judge("It listens on 8000.", QUESTION, EVIDENCE, [-0.1]).signal == "logprob+support"
-    assert judge("It listens on 8000.", QUESTION, EVIDENCE, None).signal == "support"
-    assert judge("It listens on 8000.", QUESTION, EVIDENCE, [math.nan]).signal == "support"
+    assert judge(drafted("It listens on 8000.", logprobs=[-0.1], tops=SURE)).signal == "logprob+support"
+    assert judge(drafted("It listens on 8000.")).signal == "support"
+    assert judge(drafted("It listens on 8000.", logprobs=[math.nan], tops=SURE)).signal == "support"
 
 
 def test_the_parts_add_up_to_the_confidence() -> None:
     """What the card shows is what was decided by."""
-    confidence = judge("It listens on 8000.", QUESTION, EVIDENCE, [-0.1])
+    confidence = judge(drafted("It listens on 8000.", logprobs=[-0.1], tops=SURE))
     total = sum(part.value * part.weight for part in confidence.parts)
     assert confidence.value == pytest.approx(1 / (1 + math.exp(-total)))
-    assert {part.name for part in confidence.parts} == {"bias", *signals("It listens on 8000.", logprobs=[-0.1])}
+    assert {part.name for part in confidence.parts} == {"bias", *signals("It listens on 8000."), *SURENESS}
 
 
 def test_every_signal_has_a_weight_in_the_shipped_calibration() -> None:
     """A signal without one would be computed for nothing; a weight without a signal would be a misspelling."""
-    names = {"bias", *signals("8000", logprobs=[-0.1])}
-    assert set(SHIPPED.with_logprobs) == names
-    assert set(SHIPPED.without_logprobs) == names - {"logprob"}
+    names = {"bias", *signals("8000")}
+    assert set(SHIPPED.with_logprobs) == names | SURENESS
+    assert set(SHIPPED.without_logprobs) == names
 
 
 def test_a_supported_draft_has_more_confidence_than_one_that_is_made_up() -> None:
     """And always between 0 and 1."""
-    for logprobs in ([-0.1], None):
-        good = judge("The chat listens on port 8000.", QUESTION, EVIDENCE, logprobs).value
-        made_up = judge("Monks in Lyon brewed it.", QUESTION, EVIDENCE, logprobs).value
+    for logprobs, tops in (([-0.1], SURE), (None, None)):
+        good = judge(drafted("The chat listens on port 8000.", logprobs=logprobs, tops=tops)).value
+        made_up = judge(drafted("Monks in Lyon brewed it.", logprobs=logprobs, tops=tops)).value
         assert 0 < made_up < good < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [
+        pytest.param("The chat listens on port 8000.", None, id="nothing against it"),
+        pytest.param("The embedded model is 20 MB.", "the documents do not say 20", id="a number from nowhere"),
+        pytest.param("It is ten.", "the documents do not say 10", id="a number in words"),
+        pytest.param("The text does not say.", "the draft says that the documents do not say", id="says nothing"),
+        pytest.param("It is in Lyon.", None, id="a name alone may be another spelling"),
+    ],
+)
+def test_some_words_speak_against_a_draft_whatever_its_confidence(text: str, doubt: str | None) -> None:
+    """'The embedded model is 20 MB.' once had a confidence of 0.62; the documents say 98."""
+    assert doubt_of(drafted(text)) == doubt
+
+
+def test_a_draft_without_one_sentence_that_can_be_cited_is_unsupported() -> None:
+    """One that can be is enough: the others carry their mark."""
+    assert is_unsupported(drafted("Monks in Lyon brewed it."))
+    assert not is_unsupported(drafted("The chat listens on port 8000. Monks in Lyon brewed it."))
 
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -191,6 +262,8 @@ def test_opposites_are_pairs_in_every_language(language: str) -> None:
         pytest.param("a b c d e f a b c d e f", True, id="the same six words twice"),
         pytest.param("a b c d e f x a b c d e", False, id="five are not enough"),
         pytest.param("yes " * 12, True, id="one word"),
+        pytest.param("東京塔は港区にあります。" * 2, True, id="a script without spaces"),
+        pytest.param("東京塔は港区にあります。東京塔の高さは三百三十三です。", False, id="the same name twice"),
     ],
 )
 def test_a_loop_is_the_same_words_in_the_same_order_again(draft: str, expected: bool) -> None:

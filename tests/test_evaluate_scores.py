@@ -10,7 +10,7 @@ import pytest
 from rag.chunking import Chunk
 from rag.encoder import Floats
 from rag.events import Answer, Cost, Route
-from rag.evidence import Evidence, cite, quote, sentences_of
+from rag.evidence import Evidence, cite, quotable, quote, sentences_of
 from rag.timings import Timings
 from rag.workbench import scores
 
@@ -49,55 +49,6 @@ def test_f1_is_that_of_squad(text: str, answers: list[str], value: float) -> Non
     assert scores.token_f1(text, answers) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The context does not mention a port.",
-        "The provided context doesn't specify who it was.",
-        "There is no information about that in the documents.",
-        "I don't know.",
-        "I'm sorry, but I am unable to answer from this.",
-        "The port is not mentioned in the given context.",
-        "It cannot be determined from the text.",
-        "Insufficient context.",
-        "The context is insufficient to say so. There is not enough information.",
-        "The answer isn't given in the context.",
-        "No information about the port is provided.",
-        "Der Kontext nennt keinen Port.",
-        "Im Text wird er nicht genannt.",
-        "Les documents ne le disent pas.",
-        "El contexto no menciona el puerto.",
-        "Dokumenti tega ne povedo.",
-        "कागजातमा यसबारे केही उल्लेख छैन।",
-    ],
-)
-def test_a_text_that_says_that_the_documents_do_not_say_hedges(text: str) -> None:
-    """In the ways that small models have of saying so."""
-    assert scores.hedges(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The port is 8000.",
-        "The port is not open to others.",
-        "The treaty did not end the war.",
-        "No, the chat does not need the internet.",
-        "Insufficiently watered tomatoes do not grow.",
-        "He did not know Latin.",
-        "Nothing is sent: no data leaves this machine.",
-        "If the chat cannot find the model, it says so.",
-        "Die Dokumente verlassen den Rechner nicht.",
-        "कागजात यो कम्प्युटर बाहिर जाँदैन।",
-        "The document was signed in 1066.",
-        "",
-    ],
-)
-def test_a_negation_alone_is_no_hedge(text: str) -> None:
-    """Answers may say no."""
-    assert not scores.hedges(text)
-
-
 def test_claims_are_the_sentences_that_citing_marks() -> None:
     """Each with what it cites; code has no mark and is no part of a sentence."""
     text = "The chat listens on port 8000. Monks like Lyon very much.\n\n```\nx[1] = 2\n```\nIt was made in Lyon."
@@ -122,7 +73,7 @@ def test_claims_in_lists_and_tables_are_their_own() -> None:
 def test_a_quotation_backs_itself() -> None:
     """Every quoted sentence is a claim with its source; the label above it is none."""
     found = scores.claims(answer("", "quoted", evidence()))
-    assert len(found) == scores.right_citations(found) == 2
+    assert len(found) == scores.right_citations(found) == len(quotable(evidence()))
 
 
 HEDGE = "The context does not mention it."

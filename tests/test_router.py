@@ -63,6 +63,46 @@ def test_the_reason_to_escalate_is_a_sentence_with_the_numbers(
     assert reason_to_escalate(draft, min_words=3, min_confidence=0.60) == reason
 
 
+def test_a_script_without_spaces_is_not_short() -> None:
+    """Two of its characters count as a word."""
+    draft = Reply("ポートは八千です。", confidence=Confidence(0.9, "support"))
+    assert reason_to_escalate(draft, min_words=3, min_confidence=0.60) is None
+
+
+def test_a_doubt_about_the_words_comes_before_the_confidence_and_after_the_length() -> None:
+    """Unless every draft is to be kept."""
+    draft = Reply("one two three", confidence=Confidence(0.1, "support"))
+    assert reason_to_escalate(draft, min_words=3, min_confidence=0.60, doubt="no such port") == "no such port"
+    assert reason_to_escalate(draft, min_words=4, min_confidence=0.60, doubt="x") == "short draft: 3 < 4 words"
+    assert reason_to_escalate(draft, min_words=3, min_confidence=0.0, doubt="x") is None
+
+
+SURE = Calibration("scripted", {"bias": 9.0}, {"bias": 9.0})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("text", "reason", "quoted"),
+    [
+        pytest.param("The chat listens on port 9000.", "the documents do not say 9000", "quoted", id="number"),
+        pytest.param("Monks in Lyon brewed it.", "no sentence of the draft is supported", "quoted", id="no source"),
+        pytest.param(
+            "The context does not say it.", "the draft says that the documents do not say", "abstained", id="nothing"
+        ),
+    ],
+)
+async def test_no_confidence_lets_a_draft_stand_that_the_documents_do_not_bear_out(
+    text: str, reason: str, quoted: str
+) -> None:
+    """With a large model it is asked; without one the documents speak, or there is nothing to say."""
+    alone = (await route(ScriptedBackend(text), calibration=SURE))[-1]
+    assert (alone.route, alone.reason, alone.verdict.kept_at) == (quoted, reason, None)
+    together = (await route(ScriptedBackend(text), ScriptedBackend(ANSWER), calibration=SURE))[-1]
+    assert (together.route, together.reason, together.final.text) == ("escalated", reason, ANSWER)
+    kept = (await route(ScriptedBackend(text), calibration=SURE, min_confidence=0.0))[-1]
+    assert (kept.route, kept.final.text) == ("slm", text)
+
+
 @pytest.mark.parametrize(
     ("text", "topics", "reason"),
     [

@@ -206,7 +206,7 @@ async def test_the_large_model_is_never_stopped_for_its_confidence() -> None:
 
 async def test_an_early_threshold_above_the_other_one_is_taken_as_that() -> None:
     """No draft is stopped that would be kept as it stands."""
-    long = "The chat listens on port 8000, so it is port 8000 on which the chat listens, and no other port."
+    long = "The chat listens on port 8000. So it is that port on which one finds the chat, day by day."
     slm = ScriptedBackend(Script(long, logprob=-0.01))
     routed = (await route(slm, rules=Rules(early_confidence=1.0), min_confidence=0.30))[-1]
     assert (routed.route, routed.final.text, routed.verdict.threshold) == ("slm", long, 0.30)
@@ -358,7 +358,7 @@ async def test_absurd_log_probabilities_step_down_the_ladder(logprobs: list[Any]
 
 async def test_absurd_log_probabilities_cannot_stop_a_good_draft_early() -> None:
     """A running draft steps down the same ladder."""
-    text = "The chat listens on port 8000, so it is port 8000 on which the chat listens, and no other port."
+    text = "The chat listens on port 8000. So it is that port on which one finds the chat, day by day."
     slm = Playing(*[(word, (float("nan"),)) for word in text.replace(" ", " |").split("|")])
     events = await route(slm, min_confidence=0.25)
     assert (events[-1].route, events[-1].final.text) == ("slm", text)
@@ -366,12 +366,15 @@ async def test_absurd_log_probabilities_cannot_stop_a_good_draft_early() -> None
 
 async def test_the_verdict_says_what_the_draft_cost_and_where_the_line_would_have_to_be() -> None:
     """The server's count of tokens wins; a round threshold that keeps it is named, unless something else decided."""
-    doubtful = (await route(ScriptedBackend(DOUBTFUL), ScriptedBackend(ANSWER)))[-1]
+    told = ScriptedBackend(Script("On the port of the chat.", logprob=-3.0))
+    doubtful = (await route(told, ScriptedBackend(ANSWER)))[-1]
     value = doubtful.draft.confidence.value
     assert doubtful.verdict.threshold == 0.60
     assert doubtful.verdict.kept_at <= value < doubtful.verdict.kept_at + 0.05
     assert (doubtful.verdict.tokens, doubtful.verdict.at_most, doubtful.verdict.stopped) == (6, 160, False)
     assert doubtful.verdict.seconds > 0
+    nowhere = (await route(ScriptedBackend(DOUBTFUL)))[-1]  # would not be kept at any: it has no source
+    assert (nowhere.reason[:15], nowhere.verdict.kept_at) == ("low confidence:", None)
     short = (await route(ScriptedBackend(Script("In Lyon.", logprob=-3.0))))[-1]
     assert (short.reason, short.verdict.kept_at) == ("short draft: 2 < 3 words", None)
     assert (await route(ScriptedBackend(GOOD)))[-1].verdict.kept_at is None

@@ -287,7 +287,7 @@ def _after(text: str, end: int) -> str:
 
 
 def _card_kind(answer: Answer) -> str | None:
-    if answer.route in ("escalated", "quoted", "refined"):
+    if answer.route in ("escalated", "quoted", "refined") or (answer.route == "abstained" and answer.verdict):
         return answer.route
     if answer.route == "slm" and answer.reason and answer.status == "complete":
         return "unchecked"

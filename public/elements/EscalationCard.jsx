@@ -1,10 +1,10 @@
 // Why the answer is or is not simply the draft, in one sentence; the draft and how it was judged are folded away.
-// props: { kind: "escalated" | "quoted" | "refined" | "unchecked" | "kept" | …, reason, draft, draft_model, model,
+// props: { kind: "escalated" | "quoted" | "abstained" | "refined" | "unchecked" | "kept" | …, reason, draft, draft_model, model,
 //   confidence: { value, signal, threshold, kept_at, parts }, cost: { tokens, at_most, ms, stopped } }
 import { Fragment, useId, useState } from 'react';
-import { ArrowUpRight, ChevronDown, CircleAlert, Quote, Sparkles } from 'lucide-react';
+import { ArrowUpRight, ChevronDown, CircleAlert, CircleSlash, Quote, Sparkles } from 'lucide-react';
 
-const ICONS = { escalating: ArrowUpRight, unfinished: ArrowUpRight, escalated: ArrowUpRight, quoted: Quote, refined: Sparkles, unchecked: CircleAlert };
+const ICONS = { escalating: ArrowUpRight, unfinished: ArrowUpRight, escalated: ArrowUpRight, quoted: Quote, abstained: CircleSlash, refined: Sparkles, unchecked: CircleAlert };
 
 // The name of a signal, and what its value is.
 const SIGNALS = {
@@ -23,7 +23,18 @@ const SIGNALS = {
   kind: ['Kind of answer', 'Whether a question after a number or a name got one: 1, −1, or 0 where it asks for neither.'],
   yes_or_no: ['Yes or no', 'Whether the question can be answered with yes or no: 1 or 0.'],
   nothing_new: ['Nothing new', 'Whether the draft only repeats the question: 1 or 0.'],
-  length: ['Long evidence', 'How long the best evidence is, 0 to 1.']
+  relevance: ['Relevance', 'How well the best evidence bears on the question, by words, place and meaning, 0 to about 1.'],
+  lead: ['Lead', 'How much better the best evidence bears on the question than the second best, 0 to 1.'],
+  invented_number: ['Invented number', 'Whether the draft has a number that neither the evidence nor the question has: 1 or 0.'],
+  invented_name: ['Invented name', 'Whether the draft names somebody or something that neither the evidence nor the question has: 1 or 0.'],
+  hedged: ['Says nothing', 'Whether the draft says that the documents do not say: 1 or 0.'],
+  repetition: ['Repetition', 'The share of the draft that it has said before, 0 to 1.'],
+  length: ['Length', 'How long the draft is, 0 to 1.'],
+  long_evidence: ['Long evidence', 'How long the best evidence is, 0 to 1.'],
+  least_logprob: ['Least sure word', 'The lowest log-probability of a token of the draft, at most 0.'],
+  first_logprob: ['First word', 'The log-probability of the draft’s first token, at most 0.'],
+  margin: ['Margin', 'How far ahead of the next best the likeliest token was, on average, 0 to 5.'],
+  entropy: ['Doubt', 'How undecided the model was between tokens, on average: 0 is not at all.']
 };
 
 // Chainlit evaluates this file again whenever the chat changes state; what is open is kept beside it.
@@ -49,6 +60,9 @@ function Sentence({ kind, reason, small, large, drafted }) {
     return drafted
       ? <p>The draft was set aside{why}; these are the documents’ own words.</p>
       : <p>No model answered{why}; these are the documents’ own words.</p>;
+  }
+  if (kind === 'abstained') {
+    return <p><b>{small}</b> found no answer{why}; these are the documents’ own words.</p>;
   }
   if (kind === 'refined') {
     return <p><b>{large}</b> polished a draft by <b>{small}</b>{why}.</p>;
@@ -194,7 +208,7 @@ export default function EscalationCard() {
   const large = props.model || 'the large model';
   const first = (name) => name.charAt(0).toUpperCase() + name.slice(1);
   const drafted = Boolean(draft || props.confidence || props.cost);
-  const starts = { refined: 'large', unchecked: 'large', quoted: '', kept: '' }[kind] ?? (drafted ? 'small' : 'large');
+  const starts = { refined: 'large', unchecked: 'large', quoted: '', abstained: 'small', kept: '' }[kind] ?? (drafted ? 'small' : 'large');
   const confidence = props.confidence && number(props.confidence.value) !== null ? props.confidence : null;
   const threshold = confidence && number(confidence.threshold);
   const decision = confidence ? (

@@ -30,10 +30,12 @@ class Text:
     Attributes:
         text: never empty.
         logprobs: the natural logarithm of each of its tokens' probability; None where the server gives none.
+        tops: for each of its tokens those of the likeliest tokens in its place, highest first; None likewise.
     """
 
     text: str
     logprobs: tuple[float, ...] | None = None
+    tops: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _MAX_PIECE_CHARS = 64_000
 _MAX_ANSWER_CHARS = 1_000_000
 _LIST_MODELS_S = 3.0
+# So many of the likeliest tokens are asked for in each place; vLLM refuses more unless it is told otherwise.
+_TOPS = 5
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class OpenAICompatible:
             "stream_options": {"include_usage": True},
         }
         if self._asks_logprobs:
-            request |= {"logprobs": True, "top_logprobs": 1}
+            request |= {"logprobs": True, "top_logprobs": _TOPS}
         async with asyncio.timeout_at(deadline):
             stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request)
             return stream
@@ -200,7 +202,7 @@ class OpenAICompatible:
                 usage = _usage(chunk) or usage
                 choice = chunk.choices[0] if chunk.choices else None
                 text = _readable((choice.delta.content if choice else None) or "")
-                logprobs = _logprobs(choice) if text else None
+                logprobs, tops = _logprobs(choice) if text else (None, None)
                 finish = (choice.finish_reason if choice else None) or finish
             except Exception as error:
                 if finish:
@@ -212,7 +214,7 @@ class OpenAICompatible:
             if len(text) > _MAX_PIECE_CHARS or size > _MAX_ANSWER_CHARS:
                 raise ModelBroke(f"{self._name()} sent far too much text at once; the answer was cut off.")
             deadline = loop.time() + self._deadlines.between_texts_s
-            yield Text(text, logprobs)
+            yield Text(text, logprobs, tops)
         if not finish:
             what = "stopped in mid-answer" if size else "sent no answer (is it a model server at all?)"
             raise ModelBroke(f"{self._name()} {what}. {self._remedy}")
@@ -343,10 +345,19 @@ def _usage(chunk: ChatCompletionChunk) -> Usage | None:
     return Usage(prompt, completion) if counted else None
 
 
-def _logprobs(choice: Any) -> tuple[float, ...] | None:
-    content = choice.logprobs.content if choice.logprobs else None
-    values = [token.logprob for token in content or []]
-    known = values and all(isinstance(value, int | float) for value in values)
+def _logprobs(choice: Any) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
+    """Of the tokens, and of the likeliest ones in the place of each."""
+    tokens = getattr(choice.logprobs, "content", None) or []
+    own = [getattr(token, "logprob", None) for token in tokens]
+    tops = [[getattr(one, "logprob", None) for one in getattr(token, "top_logprobs", None) or []] for token in tokens]
+    known = [_numbers(top) for top in tops]
+    ranked = tuple(tuple(sorted(top, reverse=True)) for top in known if top)
+    return _numbers(own), ranked if ranked and all(known) else None
+
+
+def _numbers(values: Sequence[Any]) -> tuple[float, ...] | None:
+    """The values; None if there are none, or one is no number."""
+    known = bool(values) and all(isinstance(value, int | float) for value in values)
     return tuple(float(value) for value in values) if known else None
 
 

@@ -10,6 +10,8 @@ from rag.backends.base import Done, Opened, Piece, Text, Usage
 from rag.errors import ModelError
 from rag.prompts import Message
 
+_BEHIND = 5.0
+
 
 @dataclass(frozen=True)
 class Script:
@@ -18,7 +20,7 @@ class Script:
 
     Attributes:
         text: what it says, in pieces of one word.
-        logprob: the log-probability of every token; None: the server gives none.
+        logprob: the log-probability of every token, whose one rival is far behind; None: the server gives none.
         finish: the finish reason.
         error: raised after `error_after` pieces instead of finishing.
         error_after: how many pieces come before the error.
@@ -62,7 +64,8 @@ class ScriptedBackend:
         """Play the next script."""
         script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
         self.requests.append(list(messages))
-        logprobs = None if script.logprob is None else (script.logprob,)
+        sure = script.logprob
+        likelihoods = (None, None) if sure is None else ((sure,), ((sure, sure - _BEHIND),))
         pieces = [word if number == 0 else f" {word}" for number, word in enumerate(script.text.split(" "))]
         self.open += 1
         try:
@@ -73,7 +76,7 @@ class ScriptedBackend:
                 if script.error and number >= script.error_after:
                     raise script.error
                 await asyncio.sleep(script.pace_s)
-                yield Text(piece, logprobs)
+                yield Text(piece, *likelihoods)
             if script.error:
                 raise script.error
             yield Done(script.finish, self.label, Usage(sum(len(m["content"].split()) for m in messages), len(pieces)))

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from rag.calibration import BIAS, SHIPPED, Calibration
+from rag.chunking import count_words
 from rag.errors import CalibrationError
 from rag.settings import Settings
-from rag.signals import LOGPROB
+from rag.signals import SURENESS
 from rag.workbench.curve import Curve, apgr, replaced_in_order
 from rag.workbench.figures import ORACLE, auroc, calibration_error, qualities
 from rag.workbench.intervals import ROUNDS, Floats, Ints, interval, interval_of, mean
@@ -120,18 +121,19 @@ def judged(rows: Sequence[Row], *, oracle: bool) -> Judged:
     draft, large = qualities(used, oracle=oracle)
     if few := too_few(draft):
         raise CalibrationError(f"Nothing can be fitted: {few}. Ask more questions, or others. What was asked is kept.")
-    common = set.intersection(*(set(row.signals) for row in used)) - {LOGPROB}
+    common = set.intersection(*(set(row.signals) for row in used)) - SURENESS
     if missing := sorted(set(SHIPPED.without_logprobs) - {BIAS} - common):
         raise CalibrationError(
             f"Rows of the trace have no {' and no '.join(missing)}: an older program made them. Name another file "
             "for the trace, or remove it."
         )
     names = [name for name in used[0].signals if name in common and name != BIAS]
+    names += sorted(SURENESS & {name for row in used for name in row.signals})
     return Judged(
-        {name: np.array([row.signals.get(name, np.nan) for row in used], dtype=float) for name in (*names, LOGPROB)},
+        {name: np.array([row.signals.get(name, np.nan) for row in used], dtype=float) for name in names},
         draft,
         large,
-        np.array([len((row.draft or "").split()) for row in used], dtype=float),
+        np.array([count_words(row.draft or "") for row in used], dtype=float),
         tuple(row.document for row in used),
         tuple(used),
     )
@@ -148,8 +150,10 @@ def calibrated(found: Judged, *, model: str, large_model: str | None, target: fl
         target: the share of the large model's quality that the threshold must reach, above 0 and up to 1.
     """
     folds = folds_of(found.documents)
-    plain = {name: values for name, values in found.signals.items() if name != LOGPROB}
-    given = np.isfinite(found.signals[LOGPROB])
+    plain = {name: values for name, values in found.signals.items() if name not in SURENESS}
+    given = np.full(len(found.draft), bool(SURENESS & found.signals.keys()))
+    for name in SURENESS & found.signals.keys():
+        given &= np.isfinite(found.signals[name])
     without = best_mix(plain, found.draft, folds, SHIPPED.without_logprobs)
     with_them = best_mix(
         {name: values[given] for name, values in found.signals.items()},

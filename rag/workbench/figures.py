@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from rag.chunking import count_words
+from rag.hedging import hedges
 from rag.workbench.curve import baselines, saved_at
 from rag.workbench.intervals import Floats, Ratio, interval, interval_of, mean, ratio
 from rag.workbench.rows import Row
-from rag.workbench.scores import hedges
 
 ORACLE = "oracle: the gold answers stand in"
 _BINS = 10
@@ -248,7 +249,7 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
 
 
 def _words(row: Row) -> float:
-    return float(len((row.draft or "").split()))
+    return float(count_words(row.draft or ""))
 
 
 def _resampled_auroc(values: Floats, right: Floats) -> Callable[[Any], float | None]:

@@ -19,6 +19,7 @@ from rag.meanings import Encodes
 from rag.prompts import Turn
 from rag.rules import Ledger
 from rag.settings import Mode
+from rag.signals import Draft
 from rag.workbench import scores
 from rag.workbench.questions import Key, Known, has_answer
 
@@ -271,7 +272,7 @@ def _without_logprobs(question: str, draft: str | None, retrieved: Retrieved) ->
         return None
     query, shelf = retrieved.query, retrieved.shelf
     share = coverage(query.text, retrieved.evidence, weight=query.weighing(shelf.weight, words=shelf.index.words))
-    return judge(draft, question, retrieved.evidence, None, coverage=share).value
+    return judge(Draft(draft, question, retrieved.evidence, share)).value
 
 
 def _tokens(answer: Answer) -> dict[str, int] | None:
