@@ -1,11 +1,11 @@
 """
 What does the evidence budget buy? On a processor, reading the prompt is most of the wait for the first word.
 
-Twenty questions about our manual, answered by the embedded model through the assistant, in this process, with the
-default budget of evidence sentences, with every sentence that shares a word with the question, and with the whole
-chunks that were found, which is how RAG is commonly done. The three ways take turns, and meet each question at
-different times, so that none finds its prompt in the model's cache because of another. TTFT is the time to the
-draft's first word, whether the draft was kept in the end or not.
+Twenty questions about our manual, answered by the embedded model through the assistant, in this process, with the best
+sentence of the evidence, which is the default, with all of its budget, with every sentence that shares a word with the
+question, and with the whole chunks that were found, which is how RAG is commonly done. The ways take turns, and meet
+each question at different times, so that none finds its prompt in the model's cache because of another. TTFT is the
+time to the draft's first word, whether the draft was kept in the end or not.
 
     python -m benchmarks.ttft [--questions 20] [--out FILE]
 """
@@ -26,18 +26,16 @@ from rag.assistant import Assistant, build_assistant
 from rag.backends.base import Done
 from rag.bm25 import Hit
 from rag.events import Answer, Answered, Retrieved
-from rag.evidence import Evidence, gather
+from rag.evidence import Evidence, bearing
 from rag.prompts import build_messages
 from rag.settings import load_settings
 
 EVERY_SENTENCE = 4000
-WAYS = ("budget", "every sentence", "whole chunks")
+WAYS = ("best sentence", "budget", "every sentence", "whole chunks")
 
 
-def whole_chunks(
-    question: str, hits: Sequence[Hit], *, tokens: int, weight: Callable[[str], float]
-) -> tuple[Evidence, ...]:
-    """In place of `gather`: each hit as one long piece of evidence, whatever the budget."""
+def whole_chunks(question: str, hits: Sequence[Hit], *, weight: Callable[[str], float]) -> tuple[Evidence, ...]:
+    """In place of `bearing`: each hit as one long piece of evidence."""
     return tuple(Evidence(h.chunk.text, h.chunk.text, h.chunk, h.chunk.start, h.chunk.end, h.score) for h in hits)
 
 
@@ -52,13 +50,17 @@ class Measured:
 
 async def answer(assistant: Assistant, question: str, way: str) -> Measured:
     """One answer, with the evidence of one of the ways."""
-    knobs = assistant.knobs if way == "budget" else replace(assistant.knobs, evidence_tokens=EVERY_SENTENCE)
+    assert assistant.models is not None
+    knobs = assistant.knobs
+    if way not in WAYS[:2]:
+        knobs = replace(knobs, evidence_tokens=EVERY_SENTENCE)
+    assistant.models = replace(assistant.models, most_sentences=1 if way == WAYS[0] else None)
     evidence: tuple[Evidence, ...] = ()
-    with patch("rag.assistant.gather", whole_chunks if way == "whole chunks" else gather):
+    with patch("rag.assistant.bearing", whole_chunks if way == "whole chunks" else bearing):
         async with aclosing(assistant.ask(question, mode="slm", knobs=knobs)) as events:
             async for event in events:
                 if isinstance(event, Retrieved):
-                    evidence = event.evidence
+                    evidence = event.evidence[: assistant.models.most_sentences]
                 elif isinstance(event, Answered):
                     return Measured(question, evidence, event.answer)
     raise RuntimeError(f"No answer to: {question}")

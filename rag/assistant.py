@@ -235,12 +235,16 @@ class Assistant:
             abstention = await self._abstention(query.text, shelf, evidence, share, watch)
             yield Answered(replace(abstention, query=query))
             return
-        messages = build_messages(question, evidence, self._recent(history))
+        recent = self._recent(history)
+        messages = build_messages(question, evidence, recent)
+        most = self.models.most_sentences if self.models else None
+        draft_messages = build_messages(question, evidence[:most], recent) if most else messages
         watch.lap("llm_prompt" if mode == "llm" else "prompt")
         task = Task(
             question,
             evidence,
             messages,
+            draft_messages,
             share,
             mode,
             knobs.temperature,

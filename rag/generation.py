@@ -65,6 +65,7 @@ class Task:
         question: as asked.
         evidence: best first; not empty.
         messages: the prompt made of both.
+        draft_messages: the SLM's, which may have less evidence; empty: the same.
         coverage: the share of the question's words that the best evidence has, 0 to 1.
         mode: which models may answer.
         temperature: of both models.
@@ -77,6 +78,7 @@ class Task:
     question: str
     evidence: tuple[Evidence, ...]
     messages: Sequence[Message]
+    draft_messages: Sequence[Message] = ()
     coverage: float = 1.0
     mode: Mode = "hybrid"
     temperature: float = 0.0

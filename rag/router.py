@@ -178,7 +178,7 @@ class HybridRouter:
     async def _draft(self, task: Task, wish: str | None, barred: str, unheard: Reply) -> _Events:
         look = self._look(task)
         small = Generation(self.slm, "", task, clock=self._clock, look=look)
-        async with aclosing(small.run(task.messages, self._slm_max_tokens)) as tokens:
+        async with aclosing(small.run(task.draft_messages or task.messages, self._slm_max_tokens)) as tokens:
             async for token in tokens:
                 yield token
         draft = small.reply

@@ -137,6 +137,10 @@ class Settings(BaseSettings):
     mode: Mode = Field("hybrid", description="hybrid, slm (local only), llm (large only) or refine.")
     min_draft_words: int = Field(3, ge=0, le=1000, description="A draft with fewer words is escalated.")
     min_confidence: float = Field(0.60, ge=0, le=1, description="A draft with a lower confidence is escalated; 0 to 1.")
+    draft_sentences: int = Field(
+        0, ge=0, le=1000,
+        description="How many sentences of the evidence the SLM is shown; 0: one for the embedded model, else all.",
+    )  # fmt: skip
     calibration: _Path = Field(
         Path(".calibration.json"),
         description="The weights that python -m rag calibrate fitted to your questions, used if the file is there.",

@@ -60,6 +60,18 @@ async def test_a_kept_draft_is_cited_from_the_documents(make_assistant: Make) ->
     assert citation.evidence.quote == "Hold the reset button for ten seconds to restore the factory settings."
 
 
+async def test_a_small_model_may_be_shown_less_than_the_large_one(docs: Path) -> None:
+    """The best sentence; what escalates still has all the evidence."""
+    slm, llm = ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds.")
+    question = "Which button must I hold, and which port does the chat use?"
+    assistant = build_assistant(Settings(docs_dir=docs), models=Models(slm, llm, most_sentences=1))
+    (retrieved,) = [one for one in await events_of(assistant.ask(question)) if isinstance(one, Retrieved)]
+    shown, all_shown = slm.requests[0][-1]["content"], llm.requests[0][-1]["content"]
+    assert len(retrieved.evidence) > 1
+    assert [one.text in shown for one in retrieved.evidence] == [True] + [False] * (len(retrieved.evidence) - 1)
+    assert all(one.text in all_shown for one in retrieved.evidence)
+
+
 async def test_the_metadata_has_the_shape_of_the_contract(make_assistant: Make) -> None:
     """What the page draws, the history keeps, and `--json` prints."""
     answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), ScriptedBackend("Ten seconds, I say.")))

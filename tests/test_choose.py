@@ -79,6 +79,22 @@ async def test_nothing_configured_means_the_embedded_model(monkeypatch: pytest.M
         await (await choose_models(Settings())).slm.start()
 
 
+async def test_the_embedded_model_reads_one_sentence_and_others_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More leads the smallest model astray; whoever knows better sets it."""
+    monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", "http://127.0.0.1:9/v1")
+    gguf = tmp_path / "mine.gguf"
+    gguf.write_bytes(b"x")
+    for settings, most in (
+        (Settings(), 1),
+        (Settings(draft_sentences=3), 3),
+        (Settings(slm_gguf=gguf), None),
+        (Settings(slm_gguf=gguf, draft_sentences=2), 2),
+    ):
+        assert (await choose_models(settings)).most_sentences == most
+
+
 async def test_a_web_service_without_models_on_foundrys_port_is_not_foundry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something else may live there."""
     for listed in (models(), status(200, {}), status(200, {"data": [{"id": None}]})):

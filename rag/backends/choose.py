@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag.backends.base import Backend
@@ -13,6 +13,9 @@ from rag.settings import Settings
 
 FOUNDRY_PORT_URL = "http://127.0.0.1:5273/v1"
 _PROBE_S = 0.5
+# The embedded model's drafts have the answer for 50 % of the answerable SQuAD questions with the best sentence alone,
+# for 36 % with two or three.
+_EMBEDDED_SENTENCES = 1
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Models:
         llm: answers what the SLM cannot; None if there is none.
         no_llm: why there is no LLM and how to get one, in words; empty if there is one.
         faults: what is wrong with the servers that were configured, in words.
+        most_sentences: how many sentences of evidence the SLM can read without being led astray; None: all there are.
     """
 
     slm: Backend
     llm: Backend | None
     no_llm: str = ""
     faults: tuple[str, ...] = ()
+    most_sentences: int | None = None
 
 
 async def choose_models(settings: Settings) -> Models:
@@ -40,8 +45,13 @@ async def choose_models(settings: Settings) -> Models:
     The SLM: a URL or file in the settings, `FOUNDRY_LOCAL_ENDPOINT`, a service on Foundry Local's port, else the
     embedded model. The LLM: a URL or file in the settings, else the SLM's server if it lists it, else none.
     A configured server that does not answer is kept, with a fault: it may come up later.
-
     """
+    models = await _choose(settings)
+    own = isinstance(models.slm, Embedded) and settings.slm_gguf is None
+    return replace(models, most_sentences=settings.draft_sentences or (_EMBEDDED_SENTENCES if own else None))
+
+
+async def _choose(settings: Settings) -> Models:
     faults: list[str] = []
     slm = await _choose_slm(settings, faults)
     if settings.llm_url:
