@@ -7,9 +7,7 @@ import datetime
 import json
 import os
 import platform
-import re
 import statistics
-import string
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,18 +18,6 @@ from typing import Any
 def read_qa(path: Path) -> list[dict[str, Any]]:
     """The rows of a QA file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def normalised(text: str) -> str:
-    """As SQuAD matches: lower case, no punctuation, no articles, single spaces."""
-    bare = "".join(character for character in text.lower() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
-
-
-def contains_answer(text: str, answers: Sequence[str]) -> bool:
-    """Whether a text contains one of the gold answers."""
-    said = f" {normalised(text)} "
-    return any(normalised(answer) and f" {normalised(answer)} " in said for answer in answers)
 
 
 def describe_run(command: str) -> dict[str, Any]:

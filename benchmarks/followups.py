@@ -25,13 +25,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.common import conclude, contains_answer, median, quantile, read_qa, rounded, table
+from benchmarks.common import conclude, median, quantile, read_qa, rounded, table
 from rag.bm25 import Hit
 from rag.evidence import bearing, coverage, is_near, quote, within
 from rag.followup import Query, standalone
 from rag.library import Library
 from rag.prompts import Turn
 from rag.settings import load_settings
+from rag.workbench.questions import has_answer
 
 ROOT = Path(__file__).parent.parent
 CONVERSATIONS = Path(__file__).parent / "data" / "conversations.jsonl"
@@ -86,9 +87,9 @@ class Asked:
     rewrite_ms: float
 
 
-def has_answer(hit: Hit, turn: dict[str, Any]) -> bool:
+def is_right(hit: Hit, turn: dict[str, Any]) -> bool:
     """Whether a hit is one of the right documents and has a gold answer."""
-    return hit.chunk.document in turn["documents"] and contains_answer(hit.chunk.text, turn["answers"])
+    return hit.chunk.document in turn["documents"] and has_answer(hit.chunk.text, turn["answers"])
 
 
 def converse(turns: Sequence[dict[str, Any]], library: Library, way: Way) -> list[Asked]:
@@ -100,12 +101,12 @@ def converse(turns: Sequence[dict[str, Any]], library: Library, way: Way) -> lis
         query = way(turn, history, library)
         spent = perf_counter() - began
         hits = library.search(query.text, k=max(DEEPEST, SETTINGS.k))
-        place = next((at for at, hit in enumerate(hits[:DEEPEST]) if has_answer(hit, turn)), 99)
+        place = next((at for at, hit in enumerate(hits[:DEEPEST]) if is_right(hit, turn)), 99)
         weight = query.weighing(library.weight)
         found = bearing(query.text, hits[: SETTINGS.k], weight=weight)
         evidence = within(found, SETTINGS.evidence_tokens)
         abstained = coverage(query.text, evidence, weight=weight) < SETTINGS.min_coverage and not is_near(hits)
-        in_evidence = contains_answer(" ".join(one.text for one in evidence), turn["answers"])
+        in_evidence = has_answer(" ".join(one.text for one in evidence), turn["answers"])
         asked.append(Asked(turn, query, place, in_evidence, abstained, spent * 1e3))
         if not abstained:
             history.append(Turn(turn["question"], quote(found).text))
@@ -155,7 +156,7 @@ def measure(conversations: Sequence[dict[str, Any]]) -> dict[str, list[Asked]]:
     for one in conversations:
         chunks = libraries[one["docs"]].shelf.index.chunks
         for turn in one["turns"]:
-            if turn["answers"] and not any(has_answer(Hit(chunk, 0.0), turn) for chunk in chunks):
+            if turn["answers"] and not any(is_right(Hit(chunk, 0.0), turn) for chunk in chunks):
                 raise SystemExit(f"{one['id']}: no chunk of {turn['documents']} has {turn['answers']}.")
     return {
         name: [asked for one in conversations for asked in converse(one["turns"], libraries[one["docs"]], way)]

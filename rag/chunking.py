@@ -165,6 +165,11 @@ def count_words(text: str) -> int:
     return words + -(-unspaced // _CHARACTERS_PER_WORD)
 
 
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that puts no spaces between words."""
+    return bool(_UNSPACED.match(character))
+
+
 def _words_and_unspaced(text: str) -> tuple[int, int]:
     """How many words there are with spaces around them, and how many characters of scripts that have no spaces."""
     if text.isascii():
