@@ -20,12 +20,13 @@ from rag.prompts import Turn
 from rag.settings import load_settings
 from rag.timings import Stopwatch
 from ui.choices import command, mode_of_profile, panel, profiles, read_panel
+from ui.feedback import Feedback
 from ui.hardening import harden
 from ui.live import Live
 from ui.mending import forget_files, mend_chainlit
 from ui.reply import Reply, in_words
 from ui.report import asked_for, report, unread
-from ui.session import Desk, close, do_meanwhile, end_tasks, own_task
+from ui.session import Desk, close, desk, do_meanwhile, end_tasks, own_task
 from ui.uploading import Intake
 
 # A line for each request to the model would bury what matters.
@@ -66,6 +67,7 @@ if server.app.middleware_stack is None:  # not again when `chainlit run --watch`
     forget_files()
 live = Live(assistant.library)
 intake = Intake(assistant.library)
+feedback = Feedback(assistant.library, assistant.settings.feedback, turns=assistant.settings.history_turns)
 
 
 @cl.on_app_startup
@@ -168,6 +170,18 @@ async def answer_again(action: cl.Action) -> None:
         await cl.context.emitter.task_end()
 
 
+@cl.action_callback("mark_wrong")
+async def mark_wrong(action: cl.Action) -> dict[str, str]:
+    """Note what a reader says of an answer."""
+    return await feedback.take(action.payload, desk().said)
+
+
+@cl.action_callback("unmark")
+async def unmark(action: cl.Action) -> dict[str, str]:
+    """Take the note back."""
+    return await feedback.take_back(action.payload, desk().said)
+
+
 @cl.on_chat_end
 async def close_chat() -> None:
     """The page is gone: stop its answer after some grace."""
@@ -181,13 +195,19 @@ async def _answer(question: str, message_id: str, mine: Desk) -> None:
         watch.lap("load")
     large = assistant.models.llm if assistant.models else None
     uploads = tuple(mine.uploads)
-    reply = Reply(watch, large_label=large.label if large else "the large model", own=[one.name for one in uploads])
+    history = mine.conversation.before(message_id)
+    reply = Reply(
+        watch,
+        large_label=large.label if large else "the large model",
+        own=[one.name for one in uploads],
+        offer=feedback.offering(mine.said, question, history),
+    )
     mine.replies.append(reply)
     changes = live.changes
     events = assistant.ask(
         question,
         watch=watch,
-        history=mine.conversation.before(message_id),
+        history=history,
         uploads=uploads,
         mode=cl.user_session.get("mode"),
         knobs=_knobs(),

@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check | eval | calibrate | load`."""
+"""The command line: `python -m rag ask | search | check | eval | calibrate | feedback | load`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from rag.assistant import Assistant, build_assistant, build_library
 from rag.calibration import write_calibration
 from rag.check import look_at
+from rag.commands import CONFIGURED, parser_for
 from rag.encoder import Encoder
 from rag.errors import (
     CalibrationError,
@@ -27,6 +28,7 @@ from rag.errors import (
     SettingsError,
 )
 from rag.events import Answer, Answered, Escalated, Token, Waiting
+from rag.feedback import FeedbackError, exported, read_notes, write_questions
 from rag.qdrant import Server, load
 from rag.settings import Mode, Settings, load_settings
 from rag.shelf import Shelf
@@ -39,9 +41,6 @@ from rag.workbench.figures import summed_up
 from rag.workbench.questions import Known, read_questions
 from rag.workbench.rows import Row, collect
 from rag.workbench.trace import Trace, fingerprint
-
-# `check --docs` without a folder: the one of the settings.
-_CONFIGURED = Path("\0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,12 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no ü still shows the rest
     options = _parser().parse_args(arguments)
     try:
-        named = options.docs not in (None, _CONFIGURED)
+        named = options.docs not in (None, CONFIGURED)
         # A folder named here is searched here, and leaves nothing behind.
-        elsewhere: dict[str, Any] = {"docs_dir": options.docs, "documents": [], "index": "bm25", "index_dir": None}
+        elsewhere: dict[str, Any] = {
+            "docs_dir": options.docs,
+            "documents": [],
+            "index": "bm25",
+            "index_dir": None,
+            "feedback": None,
+        }
         settings = load_settings(**(elsewhere if named else {}))
-        if options.run is _load:  # outside the event loop, so that Ctrl-C ends it at once
-            return int(_load(options, settings))
+        if options.run in (_load, _feedback):  # outside the event loop, so that Ctrl-C ends it at once
+            return int(options.run(options, settings))
         return int(asyncio.run(options.run(options, settings)))
     except RagError as error:
         print(error, file=sys.stderr)
@@ -75,89 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rag", description="Ask your own documents, from the terminal.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    ask = commands.add_parser("ask", help="answer a question")
-    ask.add_argument("question", metavar="QUESTION", help="in plain text, in quotes")
-    ask.add_argument("--mode", choices=get_args(Mode), help="which models may answer (default: RAG_MODE)")
-    ask.set_defaults(run=_ask)
-
-    search = commands.add_parser("search", help="show the chunks that match a query")
-    search.add_argument("query", metavar="QUERY", help="in plain text, in quotes")
-    search.add_argument("-k", type=_positive, help="the most chunks to show (default: RAG_K)")
-    search.set_defaults(run=_search)
-
-    check = commands.add_parser("check", help="look at endpoints, models, documents and versions")
-    check.add_argument(
-        "--docs", type=Path, metavar="DIR", nargs="?", const=_CONFIGURED,
-        help="also list every file of this folder (default: RAG_DOCS_DIR), with its chunks or why it is left out",
-    )  # fmt: skip
-    check.set_defaults(run=_check)
-
-    evaluate = commands.add_parser("eval", help="measure against questions with known answers")
-    evaluate.add_argument(
-        "questions", type=Path, metavar="QA.jsonl", help="a JSON object with question and answers a line"
+    return parser_for(
+        {
+            "ask": _ask,
+            "search": _search,
+            "check": _check,
+            "eval": _eval,
+            "calibrate": _calibrate,
+            "load": _load,
+            "feedback": _feedback,
+        }
     )
-    evaluate.add_argument("--retrieval", action="store_true", help="measure the search alone; asks no model")
-    evaluate.add_argument(
-        "--limit", type=_positive, metavar="N",
-        help="take the first N questions only; with --retrieval, of those that have an answer",
-    )  # fmt: skip
-    evaluate.add_argument("--mode", choices=get_args(Mode), help="which models may answer (default: RAG_MODE)")
-    evaluate.add_argument(
-        "--trace", type=Path, metavar="ROWS.jsonl",
-        help="keep a row a question in this file as it is answered; what is in it is not asked again",
-    )  # fmt: skip
-    evaluate.add_argument(
-        "--against", type=Path, metavar="OLD.json", help="compare with an earlier --json output or trace"
-    )
-    evaluate.set_defaults(run=_eval, wrong=evaluate.error)
-
-    fitting = commands.add_parser("calibrate", help="fit the confidence and its threshold to your questions")
-    fitting.add_argument(
-        "questions", type=Path, metavar="QA.jsonl", help="a JSON object with question and answers a line"
-    )
-    fitting.add_argument(
-        "--target", type=_share, default=0.95, metavar="SHARE",
-        help="the share of the large model's right answers that the threshold must reach (default: 0.95)",
-    )  # fmt: skip
-    fitting.add_argument("--limit", type=_positive, metavar="N", help="take the first N questions only")
-    fitting.add_argument("--out", type=Path, metavar="FILE", help="write the weights here (default: RAG_CALIBRATION)")
-    fitting.add_argument(
-        "--trace", type=Path, metavar="ROWS.jsonl",
-        help="keep a row a question in this file (default: beside the weights); what is in it is not asked again",
-    )  # fmt: skip
-    fitting.add_argument("--svg", type=Path, metavar="CURVE.svg", help="draw the curve of quality against cost here")
-    fitting.set_defaults(run=_calibrate)
-
-    filling = commands.add_parser("load", help="put the documents into the Qdrant collection")
-    filling.add_argument(
-        "--prune", action="store_true", help="also remove documents that are not in the folder from the collection"
-    )
-    filling.set_defaults(run=_load)
-
-    for command in (ask, search, evaluate, fitting, filling):
-        command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
-    for command in (ask, search, check, evaluate, fitting, filling):
-        command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, was: {text}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"must be a share above 0 and up to 1, such as 0.95, was: {text}")
-    return share
 
 
 async def _ask(options: argparse.Namespace, settings: Settings) -> int:
@@ -304,7 +237,8 @@ async def _answered(options: argparse.Namespace, settings: Settings, known: Sequ
     earlier = read_earlier(options.against) if options.against else None  # what is wrong with it is said at once
     if options.trace and options.against and options.trace.resolve() == options.against.resolve():
         raise QuestionError(f"{options.trace} cannot be compared with itself. Name another file for --trace.")
-    rows, large_model, _ = await _collected(options, settings, known, options.mode or settings.mode, options.trace)
+    mode = options.mode or settings.mode
+    rows, large_model, _ = await _collected(options, settings, known, mode, options.trace, judge=not options.no_judge)
     figures = summed_up(rows, large_model=large_model)
     return {**figures, "against": compared(rows, figures, earlier)} if earlier else figures
 
@@ -346,7 +280,13 @@ async def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _collected(
-    options: argparse.Namespace, settings: Settings, known: Sequence[Known], mode: Mode, trace: Path | None
+    options: argparse.Namespace,
+    settings: Settings,
+    known: Sequence[Known],
+    mode: Mode,
+    trace: Path | None,
+    *,
+    judge: bool = False,
 ) -> tuple[list[Row], str | None, str]:
     """The rows of all questions, the large model's name if there is one, and the small model's."""
     if trace:
@@ -359,14 +299,14 @@ async def _collected(
         model = assistant.models.slm.label if assistant.models else ""
         _refuse_absent(known, assistant.library.shelf, options, settings)
         await assistant.library.learn()
-        rows, large_model = await _rows(assistant, known, mode, trace)
+        rows, large_model = await _rows(assistant, known, mode, trace, judge=judge)
     finally:
         await assistant.stop()
     return rows, large_model, model
 
 
 async def _rows(
-    assistant: Assistant, known: Sequence[Known], mode: Mode, path: Path | None
+    assistant: Assistant, known: Sequence[Known], mode: Mode, path: Path | None, *, judge: bool
 ) -> tuple[list[Row], str | None]:
     """The rows of all questions, those that a trace has and those that are asked now; and the large model's name."""
     models = assistant.models
@@ -384,7 +324,8 @@ async def _rows(
         stack.callback(progress.end)
         encoder = await asyncio.to_thread(Encoder) if len(done) < len(known) else None
         left = [one for one in known if one.key not in done]
-        collected = collect(assistant, left, mode=mode, ask_large=large is not None, encoder=encoder)
+        grades = models.llm if models and judge else None
+        collected = collect(assistant, left, mode=mode, ask_large=large is not None, encoder=encoder, judge=grades)
         async with aclosing(collected) as fresh:
             async for row in fresh:
                 rows.append(row)
@@ -407,6 +348,36 @@ def _refuse_absent(known: Sequence[Known], shelf: Shelf, options: argparse.Names
     for one in known:
         if one.document and one.document not in shelf.entries:
             raise QuestionError(f"{options.questions} names {one.document}, which is not in {settings.docs_dir}.")
+
+
+def _feedback(options: argparse.Namespace, settings: Settings) -> int:
+    """Make a file of questions of what readers said of answers."""
+    path = options.notes or settings.feedback
+    if path is None:
+        raise SettingsError("Marking answers is switched off: RAG_FEEDBACK is none. Name a file behind feedback.")
+    found = read_notes(path)
+    for fault in found.faults:
+        print(fault, file=sys.stderr)
+    made = exported(found.notes)
+    left = [
+        f"{made.only_wrong} only noted as wrong" if made.only_wrong else "",
+        f"{made.replaced} replaced by a later one on the same question" if made.replaced else "",
+        f"{len(found.faults)} with a fault" if found.faults else "",
+    ]
+    told = f" Lines left out: {', '.join(filter(None, left))}." if any(left) else ""
+    if not made.known:
+        raise FeedbackError(f"No line of {path} says what would be right, so there are no questions.{told}")
+    if options.out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # what reads the file wants no other
+        sys.stdout.write(made.text)
+    else:
+        _refuse_among_documents(options.out, settings)
+        write_questions(options.out, made, notes=path)
+    where = f" in {options.out}" if options.out else ""
+    questions = f"{len(made.known)} question{'s' * (len(made.known) != 1)}"
+    print(f"{questions}{where}.{told}", file=sys.stdout if options.out else sys.stderr)
+    return 0
 
 
 def _load(options: argparse.Namespace, settings: Settings) -> int:

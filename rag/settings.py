@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     grace_s: float = Field(
         15.0, ge=0, description="How long after a closed tab its answer is still generated, in seconds."
     )
+    feedback: _Place = Field(
+        Path("feedback.jsonl"), description="The file that answers marked as wrong are noted in; none: no marking."
+    )
     cloud_price_in: _Price = Field(
         0.15,
         ge=0,
@@ -230,6 +233,15 @@ class Settings(BaseSettings):
                 f"RAG_INDEX_DIR lies among the documents and would be read as some: {self.index_dir}. "
                 "Put it elsewhere, or let its name begin with a dot."
             )
+        if self.feedback and os.path.isdir(self.feedback):
+            raise ValueError(f"RAG_FEEDBACK is a folder: {self.feedback}. Name a file in it, or set it to none.")
+        if self.feedback and _is_visible_in(self.feedback, self.docs_dir) and not self.documents:
+            if "feedback" in self.model_fields_set:
+                raise ValueError(
+                    f"RAG_FEEDBACK lies among the documents and would be read as one: {self.feedback}. "
+                    "Put it elsewhere, or let its name begin with a dot."
+                )
+            self.feedback = Path(".feedback.jsonl")  # the chat's own folder is the documents' folder: hidden there
         if self.index == "qdrant" and not self.qdrant_url:
             raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
         for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url"):

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 QUESTION = "Which button must I hold for ten seconds?"
 GOOD = Script("Hold the reset button for ten seconds.", logprob=-0.01)
-DOUBTFUL = Script("Monks in Lyon hold it.", logprob=-3.0)
+DOUBTFUL = Script("Monks in Lyon hold the reset button.", logprob=-3.0)
 Make = Callable[..., Assistant]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal
 
@@ -35,9 +35,18 @@ class Reply:
         watch: takes the times of the answer, also of one that does not end.
         large_label: the name of the large model, to say who is being asked.
         own: the names of the conversation's own documents.
+        offer: is given the id and the answer of a whole message, and says what the page needs to mark it as wrong.
     """
 
-    def __init__(self, watch: Stopwatch, *, large_label: str = "the large model", own: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        watch: Stopwatch,
+        *,
+        large_label: str = "the large model",
+        own: Collection[str] = (),
+        offer: Callable[[str, Answer], dict[str, Any] | None] = lambda message_id, answer: None,
+    ) -> None:
+        self._offer = offer
         self._shelf = Shelf()
         self._own = frozenset(own)
         self._watch = watch
@@ -155,7 +164,8 @@ class Reply:
             self._sources = await self._send_element("Sources", shown)
         self._shelf = Shelf()  # the state that it cites need not be kept as long as the page
         models = {"slm": answer.slm or None, "llm": answer.llm or None}
-        await self._send_element("LatencyWaterfall", message.metadata | {"models": models})
+        extra = {"models": models, "feedback": self._offer(message.id, answer)}
+        await self._send_element("LatencyWaterfall", message.metadata | extra)
         if kind == "kept":
             await self._send_final_card(kind, answer)
 

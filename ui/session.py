@@ -15,6 +15,7 @@ from chainlit.user_session import user_sessions
 from rag.documents import Document
 from rag.prompts import Turn
 from rag.rules import Ledger
+from ui.feedback import Said
 from ui.reply import Reply, resend
 
 # Of so many answers the sources are watched.
@@ -58,6 +59,7 @@ class Desk:
         uploads: the conversation's own documents.
         notes: the messages besides answers that were sent since the last question.
         escalations: of this chat, for the rules that limit them.
+        said: the answers that can be marked as wrong, by the id of their message.
     """
 
     conversation: Conversation = field(default_factory=Conversation)
@@ -66,6 +68,7 @@ class Desk:
     uploads: list[Document] = field(default_factory=list)
     notes: list[cl.Message] = field(default_factory=list)
     escalations: Ledger = field(default_factory=Ledger)
+    said: dict[str, Said] = field(default_factory=dict)
 
     @property
     def busy(self) -> bool:

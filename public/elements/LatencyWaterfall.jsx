@@ -1,8 +1,9 @@
 // Where the milliseconds of an answer went. One line; opened, a bar a stage on a common time axis.
 // props: the message's metadata { model, route, reason, confidence, draft, latency, usage, cost }, and optionally
-// models: { slm, llm }, the names of both models where `model` alone does not say them.
-import { useId, useState } from 'react';
-import { ArrowUpRight, ChevronDown, CircleSlash, Cpu, Layers, Quote, Sparkles } from 'lucide-react';
+// models: { slm, llm }, the names of both models where `model` alone does not say them;
+// feedback: { answer, file }, the id of the message and the name of the file, where the answer can be marked as wrong.
+import { useEffect, useId, useRef, useState } from 'react';
+import { ArrowUpRight, ChevronDown, CircleAlert, CircleSlash, Cpu, Layers, Quote, Sparkles, ThumbsDown } from 'lucide-react';
 
 // What is open is kept beside this file: Chainlit evaluates it again whenever the chat changes state.
 const opened = (window.groundedOpened = window.groundedOpened || new WeakMap());
@@ -236,6 +237,129 @@ function Facts({ metadata, data, names }) {
   );
 }
 
+// What is being said of an answer, by the id of its message. It outlives a new evaluation of this file, in the middle
+// of a word or of a request too, and a packet that brings the element again after a lost connection.
+const marks = (window.groundedMarks = window.groundedMarks || { kept: new Map(), drawn: new Map(), typing: null });
+
+function useMark(key) {
+  const [mark, setMark] = useState(marks.kept.get(key) || {});
+  useEffect(() => {
+    marks.drawn.set(key, setMark);
+    setMark(marks.kept.get(key) || {});
+    return () => {
+      if (marks.drawn.get(key) === setMark) marks.drawn.delete(key);
+    };
+  }, [key]);
+  const change = (more) => {
+    marks.kept.set(key, { ...marks.kept.get(key), ...more });
+    const draw = marks.drawn.get(key);
+    if (draw) draw(marks.kept.get(key));
+  };
+  return [mark, change];
+}
+
+const NOTED = { right: '', unsaid: 'The documents do not say it.', wrong: 'Only that it is wrong.' };
+
+function NotRight({ id, answer, mark, change }) {
+  const field = useRef(null);
+  const undo = useRef(null);
+  const uid = useId();
+
+  useEffect(() => {
+    const wanted = mark.focus === 'undo' ? undo.current : field.current;
+    const typing = marks.typing && marks.typing.answer === answer && document.activeElement === document.body;
+    if (!wanted || !(mark.focus || typing)) return;
+    wanted.focus({ preventScroll: true });
+    if (typing && wanted === field.current) wanted.setSelectionRange(marks.typing.start, marks.typing.end);
+    if (mark.focus) change({ focus: '' });
+  }, [mark.focus]);
+
+  const send = async (name, payload, done) => {
+    if ((marks.kept.get(answer) || {}).busy) return;
+    change({ busy: true, error: '' });
+    let reply = null;
+    try {
+      reply = (await callAction({ name, payload: { answer, ...payload } })).response;
+    } catch (error) {
+      console.warn(error);
+    }
+    const error = reply ? reply.error : 'The chat did not answer. Your words are still here: try again.';
+    change({ busy: false, ...(error ? { error } : done(reply)) });
+  };
+  const save = (verdict) => {
+    const words = field.current.value;
+    send('mark_wrong', verdict === 'right' ? { verdict, words } : { verdict },
+      (reply) => ({ noted: reply.noted, verdict, focus: 'undo' }));
+  };
+  const escape = (event) => {
+    if (event.key !== 'Escape') return;
+    change({ open: false });
+    event.currentTarget.parentElement.querySelector('.gr-mark').focus();
+  };
+  const error = mark.error ? (
+    <p className="gr-say-error" role="alert"><CircleAlert size={14} aria-hidden="true" /><span>{mark.error}</span></p>
+  ) : null;
+
+  if (mark.noted) {
+    return (
+      <div className="gr-say" id={id} onKeyDown={escape}>
+        <div className="gr-say-noted">
+          <p id={uid} role="status">
+            Noted in {mark.noted}. <span className="gr-quiet" dir="auto">{NOTED[mark.verdict] || mark.words}</span>
+          </p>
+          <button
+            type="button"
+            ref={undo}
+            className="gr-unfold"
+            aria-describedby={uid}
+            aria-disabled={Boolean(mark.busy)}
+            onClick={() => send('unmark', {}, () => ({ noted: '', focus: 'words' }))}
+          >
+            <span>Undo</span>
+          </button>
+        </div>
+        {error}
+      </div>
+    );
+  }
+  return (
+    <form
+      className="gr-say"
+      id={id}
+      onKeyDown={escape}
+      onSubmit={(event) => {
+        event.preventDefault();
+        save('right');
+      }}
+    >
+      <label htmlFor={uid}>What would be right? <span>A few words; several alternatives separated by ;</span></label>
+      <input
+        id={uid}
+        ref={field}
+        type="text"
+        dir="auto"
+        maxLength={500}
+        autoComplete="off"
+        defaultValue={mark.words || ''}
+        onInput={(event) => marks.kept.set(answer, { ...marks.kept.get(answer), words: event.target.value })}
+        onSelect={(event) => {
+          marks.typing = { answer, start: event.target.selectionStart, end: event.target.selectionEnd };
+        }}
+        onBlur={(event) => {
+          const left = event.target; // a field that is drawn anew was not left
+          setTimeout(() => { if (left.isConnected) marks.typing = null; });
+        }}
+      />
+      <div className="gr-say-buttons">
+        <button type="submit" aria-disabled={Boolean(mark.busy)}>Save</button>
+        <button type="button" aria-disabled={Boolean(mark.busy)} onClick={() => save('unsaid')}>The documents do not say it</button>
+        <button type="button" aria-disabled={Boolean(mark.busy)} onClick={() => save('wrong')}>Only note that it is wrong</button>
+      </div>
+      {error}
+    </form>
+  );
+}
+
 export default function LatencyWaterfall() {
   const metadata = props || {};
   const [open, setOpen] = useState(opened.get(props) || false);
@@ -253,6 +377,9 @@ export default function LatencyWaterfall() {
   const speed = tone === 'large' ? data.large.speed : data.small.speed;
   const reason = String(metadata.reason || '').trim().replace(/\.$/, '').replace(/ ([<>≤≥=]) /g, '\u00a0$1\u00a0');
 
+  const feedback = metadata.feedback;
+  const [mark, change] = useMark(feedback ? feedback.answer : '');
+
   const toggle = () => {
     opened.set(props, !open);
     setOpen(!open);
@@ -261,50 +388,69 @@ export default function LatencyWaterfall() {
   return (
     <div className="gr gr-fall" data-route={metadata.route}>
       <div className="gr-fall-box">
-        <button
-          type="button"
-          className="gr-fall-line"
-          aria-expanded={open}
-          aria-controls={open ? id : undefined}
-          title={open ? 'Hide where the time went' : 'Show where the time went'}
-          onClick={toggle}
-        >
-          <span className={`gr-badge tone-${tone}`} title={[sentence, reason].filter(Boolean).join(' ')}>
-            <Icon size={13} aria-hidden="true" />
-            {badge}
-          </span>
-          {metadata.model ? <span className="gr-fall-model" title={metadata.model}>{metadata.model}</span> : null}
-          {data.total !== null ? (
-            <span className="gr-fall-number" title="From the question to the last word">
-              <b>{time(data.total)}</b><span className="gr-word"> total</span>
+        <div className="gr-fall-head">
+          <button
+            type="button"
+            className="gr-fall-line"
+            aria-expanded={open}
+            aria-controls={open ? id : undefined}
+            title={open ? 'Hide where the time went' : 'Show where the time went'}
+            onClick={toggle}
+          >
+            <span className={`gr-badge tone-${tone}`} title={[sentence, reason].filter(Boolean).join(' ')}>
+              <Icon size={13} aria-hidden="true" />
+              {badge}
             </span>
+            {metadata.model ? <span className="gr-fall-model" title={metadata.model}>{metadata.model}</span> : null}
+            {data.total !== null ? (
+              <span className="gr-fall-number" title="From the question to the last word">
+                <b>{time(data.total)}</b><span className="gr-word"> total</span>
+              </span>
+            ) : null}
+            {data.ttft !== null ? (
+              <span className="gr-fall-number is-ttft" title="Time to first token: from the question to the first words on the screen">
+                TTFT <b>{time(data.ttft)}</b>
+              </span>
+            ) : null}
+            {speed !== null ? (
+              <span className="gr-fall-number is-speed" title="Tokens a second while the model was writing, the wait before not counted">
+                <b>{speed >= 10 ? Math.round(speed) : speed.toFixed(1)}</b> tokens/s
+              </span>
+            ) : null}
+            {data.stages.length ? (
+              <span className="gr-strip" aria-hidden="true">
+                {data.stages.map((stage, index) => (
+                  <i
+                    key={index}
+                    className={`is-${stage.owner}`}
+                    style={{
+                      left: `min(${(stage.start / data.axis) * 100}%, calc(100% - 2px))`,
+                      width: `${(stage.ms / data.axis) * 100}%`
+                    }}
+                  />
+                ))}
+              </span>
+            ) : null}
+            <ChevronDown size={15} className="gr-turn" aria-hidden="true" />
+          </button>
+          {feedback ? (
+            <button
+              type="button"
+              className="gr-mark"
+              data-noted={mark.noted ? '' : undefined}
+              aria-expanded={Boolean(mark.open)}
+              aria-controls={mark.open ? `${id}mark` : undefined}
+              title={mark.noted ? 'What was noted of this answer' : 'Say what would be right'}
+              onClick={() => change({ open: !mark.open, focus: mark.open ? '' : mark.noted ? 'undo' : 'words' })}
+            >
+              <ThumbsDown size={14} aria-hidden="true" />
+              <span>{mark.noted ? 'Noted' : 'Not right?'}</span>
+            </button>
           ) : null}
-          {data.ttft !== null ? (
-            <span className="gr-fall-number" title="Time to first token: from the question to the first words on the screen">
-              TTFT <b>{time(data.ttft)}</b>
-            </span>
-          ) : null}
-          {speed !== null ? (
-            <span className="gr-fall-number is-speed" title="Tokens a second while the model was writing, the wait before not counted">
-              <b>{speed >= 10 ? Math.round(speed) : speed.toFixed(1)}</b> tokens/s
-            </span>
-          ) : null}
-          {data.stages.length ? (
-            <span className="gr-strip" aria-hidden="true">
-              {data.stages.map((stage, index) => (
-                <i
-                  key={index}
-                  className={`is-${stage.owner}`}
-                  style={{
-                    left: `min(${(stage.start / data.axis) * 100}%, calc(100% - 2px))`,
-                    width: `${(stage.ms / data.axis) * 100}%`
-                  }}
-                />
-              ))}
-            </span>
-          ) : null}
-          <ChevronDown size={15} className="gr-turn" aria-hidden="true" />
-        </button>
+        </div>
+        {feedback && mark.open ? (
+          <NotRight id={`${id}mark`} answer={feedback.answer} mark={mark} change={change} />
+        ) : null}
         {open ? (
           <div className="gr-fall-more" id={id}>
             <p className="gr-fall-why">

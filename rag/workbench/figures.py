@@ -13,6 +13,7 @@ from rag.chunking import count_words
 from rag.hedging import hedges
 from rag.workbench.curve import baselines, saved_at
 from rag.workbench.intervals import Floats, Ratio, interval, interval_of, mean, ratio
+from rag.workbench.judging import NAMES as JUDGED
 from rag.workbench.rows import Row
 
 ORACLE = "oracle: the gold answers stand in"
@@ -26,7 +27,8 @@ def summed_up(rows: Sequence[Row], *, large_model: str | None = None) -> dict[st
     All figures, as `rag eval --json` prints them; one is None where no row has what it is made of.
 
     Shares and means are of 0 to 1, times in milliseconds, `tokens` are sums. `intervals` has the 95 % bootstrap
-    intervals, over questions, by the names of the figures; `auroc.length` is `length` in `auroc`.
+    intervals, over questions, by the names of the figures; `auroc.length` is `length` in `auroc`. `judged` is there
+    where a large model graded the answers.
 
     Args:
         rows: one a question.
@@ -72,6 +74,7 @@ def summed_up(rows: Sequence[Row], *, large_model: str | None = None) -> dict[st
                 "supported_sentences", "citation_precision", "answer_relevancy", "faithfulness", "context_precision",
             )
         },
+        **({"judged": {name: share(f"judged.{name}") for name in JUDGED}} if any(row.judged for row in rows) else {}),
         "apgr": _rounded(ordered["confidence"]["apgr"]),
         "escalations_saved_at_95": _rounded(ordered["confidence"]["saved"]),
         "large_model": large_model or ORACLE,
@@ -129,6 +132,7 @@ def ratios(rows: Sequence[Row]) -> dict[str, Ratio]:
         "answer_relevancy": mean([row.answer_relevancy for row in rows]),
         "faithfulness": mean([row.faithfulness for row in rows]),
         "context_precision": mean([row.context_precision for row in rows]),
+        **{f"judged.{name}": mean([(row.judged or {}).get(name) for row in rows]) for name in JUDGED},
     }
 
 

@@ -6,11 +6,12 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
 from rag.assistant import Assistant
+from rag.backends.base import Backend
 from rag.confidence import judge
 from rag.errors import QuestionError
 from rag.events import Answer, Answered, Retrieved
@@ -21,6 +22,7 @@ from rag.rules import Ledger
 from rag.settings import Mode
 from rag.signals import Draft
 from rag.workbench import scores
+from rag.workbench.judging import judgements
 from rag.workbench.questions import Key, Known, has_answer
 
 #: The route of a question that was refused, such as one that is too long.
@@ -53,6 +55,7 @@ class Row:
         answer_relevancy, faithfulness, context_precision: see `scores`; None where there is nothing to measure.
         large: what the large model answered, without marks; None if it was not asked.
         large_right: whether that has an answer.
+        judged: what a large model says the answer is worth, by name; see `judging`. None if none was asked.
         ttft_ms, total_ms: milliseconds, while `settings.slots` questions are answered at a time.
         tokens: `prompt` and `completion` of all models for this answer; None if a server did not count.
     """
@@ -91,6 +94,7 @@ class Row:
     context_precision: float | None
     large: str | None
     large_right: bool | None
+    judged: dict[str, float | None] | None = None
 
     @property
     def key(self) -> Key:
@@ -115,10 +119,11 @@ class Row:
             ValueError: a name is missing, or nothing like a row is there.
         """
         names = [one.name for one in fields(cls)]
-        missing = [name for name in names if name not in found] if isinstance(found, dict) else names
+        needed = [one.name for one in fields(cls) if one.default is MISSING]
+        missing = [name for name in needed if name not in found] if isinstance(found, dict) else needed
         if missing:
             raise ValueError(f"a row must have {', '.join(missing)}")
-        row = cls(**{name: found[name] for name in names})
+        row = cls(**{name: found[name] for name in names if name in found})
         texts = (row.question, row.route, row.answer)
         if not all(isinstance(text, str) for text in texts) or not isinstance(row.signals, dict):
             raise ValueError("a row must have texts for question, route and answer, and an object for signals")
@@ -132,6 +137,7 @@ async def collect(
     mode: Mode | None = None,
     ask_large: bool = False,
     encoder: Encodes | None = None,
+    judge: Backend | None = None,
 ) -> AsyncGenerator[Row, None]:
     """
     Ask questions, as many at a time as the settings have slots, and yield a row as each is answered.
@@ -145,6 +151,7 @@ async def collect(
         mode: as of `Assistant.ask`.
         ask_large: also ask the large model what it did not get to answer, to see what escalating would have gained.
         encoder: for `answer_relevancy`; None: it is not measured.
+        judge: the model that grades each answer; None: none does.
 
     Raises:
         RagError: what no further question would survive: no documents, no search server, no large model in mode `llm`.
@@ -154,7 +161,7 @@ async def collect(
     try:
         while True:
             for one in islice(waiting, assistant.settings.slots - len(running)):
-                running.add(asyncio.create_task(_row(assistant, one, mode, ask_large, encoder)))
+                running.add(asyncio.create_task(_row(assistant, one, mode, ask_large, encoder, judge)))
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -167,7 +174,14 @@ async def collect(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _row(assistant: Assistant, known: Known, mode: Mode | None, ask_large: bool, encoder: Encodes | None) -> Row:
+async def _row(
+    assistant: Assistant,
+    known: Known,
+    mode: Mode | None,
+    ask_large: bool,
+    encoder: Encodes | None,
+    judge: Backend | None,
+) -> Row:
     turns: list[Turn] = []
     chat = Ledger()
     try:
@@ -182,7 +196,10 @@ async def _row(assistant: Assistant, known: Known, mode: Mode | None, ask_large:
     if ask_large and answer.route == "slm":
         large_answer, _ = await _answered(assistant, known.question, turns, "llm", Ledger())
         large = large_answer.plain if large_answer.route == "llm" else None
-    return await asyncio.to_thread(_scored, known, answer, retrieved, large, encoder)
+    row = await asyncio.to_thread(_scored, known, answer, retrieved, large, encoder)
+    if judge is None:
+        return row
+    return replace(row, judged=await judgements(judge, known.question, answer.plain, retrieved.evidence))
 
 
 async def _answered(

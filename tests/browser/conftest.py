@@ -71,7 +71,7 @@ class ScriptedModels:
         question = prompt.rsplit("Question:", 1)[-1]
         words = "Hold the reset button for ten seconds."
         if "doubtful" in question and model == "phi-4-mini":
-            words = "Monks in Lyon hold it for a year."
+            words = "Monks in Lyon hold the reset button."
         for number, word in enumerate(words.split(" ")):
             await asyncio.sleep(0.02)
             await send(chunk(word if number == 0 else f" {word}", logprob=-0.01, model=model))
