@@ -57,12 +57,13 @@ def prompt(
     backwards: bool = False,
     system: str | None = SYSTEM,
     each: str = "- {}",
+    between: str = "\n",
     user: str = "Context:\n{context}\n\nQuestion: {question}",
     example: Sequence[Message] = (),
 ) -> list[Message]:
     """The messages of one way to ask; the defaults are those of the product."""
     shown = asked.sentences[:most]
-    context = "\n".join(each.format(one) for one in (reversed(shown) if backwards else shown))
+    context = between.join(each.format(one) for one in (reversed(shown) if backwards else shown))
     content = user.format(context=context, question=asked.known.question)
     first = [{"role": "system", "content": system}] if system else []
     return [*first, *example, {"role": "user", "content": content}]
@@ -72,6 +73,8 @@ WAYS: dict[str, Callable[[Asked], list[Message]]] = {
     "all of the budget": prompt,
     "all, best last": lambda asked: prompt(asked, backwards=True),
     "two sentences": lambda asked: prompt(asked, most=2),
+    "two, as one paragraph": lambda asked: prompt(asked, most=2, each="{}", between=" "),
+    "all, as one paragraph": lambda asked: prompt(asked, each="{}", between=" "),
     "one sentence": lambda asked: prompt(asked, most=1),
     "one, without a dash": lambda asked: prompt(asked, most=1, each="{}"),
     "one, bare": lambda asked: prompt(asked, most=1, each="{}", user="{context}\n\n{question}"),

@@ -213,11 +213,6 @@ def long_evidence(draft: Draft) -> float:
     return min(1.0, len(draft.best) / _LONG)
 
 
-def relevance(draft: Draft) -> float:
-    """How well the best evidence bears on the question, by words, place and meaning; see `rag.evidence.bearing`."""
-    return draft.evidence[0].relevance / 3 if draft.evidence else 0.0
-
-
 def lead(draft: Draft) -> float:
     """How much better the best evidence bears on the question than the second best, 0 to 1."""
     if len(draft.evidence) < 2:
@@ -233,7 +228,6 @@ _ALL = (
     distance,
     coverage,
     focus,
-    relevance,
     lead,
     negated,
     foreign_number,

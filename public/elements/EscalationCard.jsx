@@ -23,7 +23,6 @@ const SIGNALS = {
   kind: ['Kind of answer', 'Whether a question after a number or a name got one: 1, −1, or 0 where it asks for neither.'],
   yes_or_no: ['Yes or no', 'Whether the question can be answered with yes or no: 1 or 0.'],
   nothing_new: ['Nothing new', 'Whether the draft only repeats the question: 1 or 0.'],
-  relevance: ['Relevance', 'How well the best evidence bears on the question, by words, place and meaning, 0 to about 1.'],
   lead: ['Lead', 'How much better the best evidence bears on the question than the second best, 0 to 1.'],
   invented_number: ['Invented number', 'Whether the draft has a number that neither the evidence nor the question has: 1 or 0.'],
   invented_name: ['Invented name', 'Whether the draft names somebody or something that neither the evidence nor the question has: 1 or 0.'],

@@ -16,9 +16,12 @@ from rag.workbench.intervals import Floats, Interval, Ints, interval_of
 LEAST = 50
 LEAST_OF_A_KIND = 15
 
-_RIDGE = 1.0
+# Of 1 to 100, the least calibration error on held-out drafts, whether 60 or 1,000 are fitted to.
+_RIDGE = 10.0
 _ROUNDS = 100
 _FLAT = 1e-9
+# A signal that so few drafts have differs from the others by chance.
+_FEWEST = 10
 _MOST_GROUPS = 20
 _FOLDS = 5
 _SEED = 7
@@ -75,7 +78,7 @@ def fitted(signals: Floats, right: Floats, *, ridge: float = _RIDGE) -> Floats:
     The weights of a logistic mix, bias first, (n_signals + 1,).
 
     Fitted on standardised signals, so that the ridge weighs on all alike, and scaled back for plain ones. A signal
-    that is the same for all drafts gets the weight 0.
+    that is the same for all drafts, or for all but nine, gets the weight 0.
 
     Args:
         signals: (n, n_signals).
@@ -85,7 +88,8 @@ def fitted(signals: Floats, right: Floats, *, ridge: float = _RIDGE) -> Floats:
     Source: ridge logistic regression (le Cessie and van Houwelingen 1992), by Newton's method with halved steps.
     """
     centre, spread = signals.mean(axis=0), signals.std(axis=0)
-    flat = spread < _FLAT
+    rare = [len(column) - np.unique(column, return_counts=True)[1].max() < _FEWEST for column in signals.T]
+    flat = np.array(rare) | (spread < _FLAT)
     scale = np.where(flat, 1.0, spread)
     x = np.column_stack([np.ones(len(signals)), np.where(flat, 0.0, (signals - centre) / scale)])
     # Without any penalty the bias has no end where all drafts are right.
