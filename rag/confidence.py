@@ -62,21 +62,28 @@ def judge(draft: Draft, *, calibration: Calibration = SHIPPED) -> Confidence:
     return Confidence(value, "logprob+support" if sure else "support", parts)
 
 
-def doubt_of(draft: Draft) -> str | None:
+def doubt_of(draft: Draft, *, unsupported: bool) -> str | None:
     """
     What in a finished draft's words speaks against it whatever its confidence; None if nothing does.
 
-    >>> doubt_of(Draft("It is 20 MB.", "How large is it?", ()))
+    Words that say that nothing is said are no such thing where the documents bear them out.
+
+    Args:
+        draft: finished.
+        unsupported: as `is_unsupported` has it.
+
+    >>> doubt_of(Draft("It is 20 MB.", "How large is it?", ()), unsupported=True)
     'the documents do not say 20'
     """
-    if hedges(draft.text):
+    if unsupported and hedges(draft.head):
         return SAYS_NOTHING
     return f"the documents do not say {draft.invented_numbers[0]}" if draft.invented_numbers else None
 
 
 def is_unsupported(draft: Draft) -> bool:
-    """Whether no sentence of a draft can be cited."""
-    return not cite(draft.text, draft.evidence).citations
+    """Whether a draft claims something, and no sentence of it can be cited."""
+    cited = cite(draft.head, draft.evidence)
+    return bool(cited.unsupported) and not cited.citations
 
 
 def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:
@@ -97,4 +104,5 @@ def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:
 
 
 def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-max(-500.0, min(500.0, value))))
+    # What is no number is no certainty.
+    return 0.0 if math.isnan(value) else 1 / (1 + math.exp(-max(-500.0, min(500.0, value))))

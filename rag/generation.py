@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rag.backends.base import Backend, Done, Opened, Text, Usage
 from rag.calibration import SHIPPED, Calibration
+from rag.chunking import is_unspaced
 from rag.confidence import Confidence, judge, repeats_itself
 from rag.errors import ModelError
 from rag.events import Token, Waiting
@@ -158,7 +159,7 @@ class Generation:
                                 watch.lap(f"{prefix}first_token")
                                 watch.saw_text()
                                 self._note_wait()
-                            said.append(replace(piece, text=visible))
+                            said.append(replace(piece, text=visible, logprobs=_plausible(piece)))
                             yield Token(visible, self.reply.model)
                             if len(said) > _PATIENCE * max_tokens:
                                 self._finish(Done("length", self.reply.model), max_tokens)
@@ -183,9 +184,9 @@ class Generation:
 
     def _is_hopeless(self, said: Sequence[Text], threshold: float) -> bool:
         reply = _grown(self.reply, said)
-        # The last word may be half a word, or half a number, which the evidence would not have.
-        whole = reply.text[: reply.text.rfind(" ")] if " " in reply.text else reply.text
-        confidence = judge(self._task.draft(replace(reply, text=whole)), calibration=self._task.calibration)
+        confidence = judge(
+            self._task.draft(replace(reply, text=_whole_words(reply.text))), calibration=self._task.calibration
+        )
         if confidence.value >= threshold:
             return False
         cut = f"hopeless after {reply.tokens} tokens: {below(confidence.value, threshold)}"
@@ -202,9 +203,15 @@ class Generation:
 
 
 def _grown(reply: Reply, said: Sequence[Text]) -> Reply:
-    logprobs = _joined([_plausible(piece) for piece in said])
+    logprobs = _joined([piece.logprobs for piece in said])
     tops = _joined([piece.tops for piece in said]) if logprobs else None
     return replace(reply, text=_text(said), logprobs=logprobs, tops=tops, tokens=_count(said))
+
+
+def _whole_words(text: str) -> str:
+    # The last word may be half a word, or half a number, which the evidence would not have.
+    before, _, last = text.rpartition(" ")
+    return text if not before or any(map(is_unspaced, last)) else before
 
 
 def _text(said: Sequence[Text]) -> str:
@@ -212,7 +219,7 @@ def _text(said: Sequence[Text]) -> str:
 
 
 def _count(said: Sequence[Text]) -> int:
-    return sum(len(_plausible(piece) or (0,)) for piece in said)
+    return sum(len(piece.logprobs or (0,)) for piece in said)
 
 
 def _joined(pieces: Sequence[tuple[_One, ...] | None]) -> tuple[_One, ...] | None:

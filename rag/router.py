@@ -65,7 +65,7 @@ def reason_to_escalate(draft: Reply, *, min_words: int, min_confidence: float, d
         return doubt
     if draft.confidence is None:
         return None if min_confidence == 0 else "unknown confidence"
-    if draft.confidence.value < min_confidence:
+    if not draft.confidence.value >= min_confidence:  # nor is what is no number
         return f"low confidence: {below(draft.confidence.value, min_confidence)}"
     return None
 
@@ -185,8 +185,8 @@ class HybridRouter:
         if draft.text and draft.confidence is None:
             draft = replace(draft, confidence=judge(task.draft(draft), calibration=task.calibration))
         failed = draft.cut if small.failed else None
-        said = doubt_of(task.draft(draft)) if not draft.cut else None
         bare = bool(draft.text and not draft.cut) and await asyncio.to_thread(is_unsupported, task.draft(draft))
+        said = doubt_of(task.draft(draft), unsupported=bare) if not draft.cut else None
         doubt = draft.cut or reason_to_escalate(
             draft, min_words=task.min_draft_words, min_confidence=task.min_confidence, doubt=said
         )

@@ -1,4 +1,8 @@
-"""Signals: what can be seen of a draft that tells whether it is right. Each is a number of about 0 to 1."""
+"""
+Signals: what can be seen of a draft that tells whether it is right.
+
+Each is a number from -1 to 1, but for those made of log-probabilities.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from rag.evidence import Evidence
+from rag.evidence import Evidence, without_marks
 from rag.hedging import hedges
 from rag.opposites import is_negated
 from rag.text import numbers, words
@@ -29,6 +33,10 @@ _MOST_WORDS = 80  # of a draft or a question: a longer one is judged by its begi
 _MOST_SOURCE = 200
 _FAR = 10  # words
 _LONG = 40  # words
+_MOST_CHARACTERS = 4_000
+_LEAST_LOGPROB = -10.0  # servers write -9999 for a token that they did not expect
+_DIGITS = re.compile(r"\d(?:[\d.,]*\d)?")
+_NO_CLAIM = re.compile(r"(?m)```(?s:.*?)(?:```|\Z)|`[^`\n]*`|^[ \t]*#.*$|^[ \t>]*(?:[-*•][ \t]+)?\(?\d{1,3}[.)](?=\s)")
 _SURE = 5.0  # a token e⁵ times as likely as the next one could not be surer
 
 
@@ -56,7 +64,7 @@ class Draft:
     @cached_property
     def said(self) -> list[str]:
         """The draft's words, in order."""
-        return words(self.text)[:_MOST_WORDS]
+        return words(self.head)[:_MOST_WORDS]
 
     @cached_property
     def asked(self) -> frozenset[str]:
@@ -79,9 +87,22 @@ class Draft:
         return " ".join(f"{' '.join(one.chunk.heading)} {one.text}" for one in self.evidence)
 
     @cached_property
+    def head(self) -> str:
+        """The beginning of the draft, long enough for any answer."""
+        return self.text[:_MOST_CHARACTERS]
+
+    @cached_property
     def invented_numbers(self) -> list[str]:
-        """The numbers that neither the evidence nor the question has, as they are written plainly."""
-        return sorted(_values(self.text) - _values(self.shown) - _values(self.question))
+        """
+        The numbers, in digits, that neither the evidence nor the question has, as the draft writes them.
+
+        Citation marks, the numbers of list items, headings and code are none.
+        """
+        told = f"{self.shown} {self.question[:_MOST_CHARACTERS]}"
+        known = {float(value) for value in _values(told)}
+        known |= {reading for found in _DIGITS.findall(told) for reading in _readings(found)}
+        claimed = _NO_CLAIM.sub(" ", without_marks(self.head))
+        return [found for found in _DIGITS.findall(claimed) if not _readings(found) & known]
 
 
 def support(draft: Draft) -> float:
@@ -160,9 +181,9 @@ def kind(draft: Draft) -> float:
     English questions only; in other languages it is 0.
     """
     if _AFTER_NUMBER.search(draft.question):
-        return 1.0 if _values(draft.text) - _values(draft.question) else -1.0
+        return 1.0 if _values(draft.head) - _values(draft.question) else -1.0
     if _AFTER_NAME.search(draft.question):
-        named = {name.casefold() for name in _NAME.findall(draft.text)}
+        named = {name.casefold() for name in _NAME.findall(draft.head)}
         return 1.0 if any(name not in draft.question.casefold() for name in named) else -1.0
     return 0.0
 
@@ -189,12 +210,12 @@ def invented_number(draft: Draft) -> float:
 def invented_name(draft: Draft) -> float:
     """Whether the draft names somebody or something that neither the evidence nor the question has: 1 or 0."""
     known = f"{draft.shown} {draft.question}".casefold()
-    return float(any(_bare(name) not in known for name in _NAME.findall(draft.text)))
+    return float(any(_bare(name) not in known for name in _NAME.findall(draft.head)))
 
 
 def hedged(draft: Draft) -> float:
     """Whether the draft says that the documents do not say: 1 or 0; see `rag.hedging.hedges`."""
-    return float(hedges(draft.text))
+    return float(hedges(draft.head))
 
 
 def repetition(draft: Draft) -> float:
@@ -256,7 +277,7 @@ def sureness(draft: Draft) -> dict[str, float]:
     """
     if not draft.logprobs or not _can_be_true(draft.logprobs):
         return {}
-    own = list(draft.logprobs)
+    own = [max(_LEAST_LOGPROB, value) for value in draft.logprobs]
     found = {"logprob": sum(own) / len(own), "least_logprob": min(own), "first_logprob": own[0]}
     if draft.tops and len(draft.tops) == len(own) and all(len(top) > 1 and _can_be_true(top) for top in draft.tops):
         found["margin"] = sum(min(_SURE, top[0] - top[1]) for top in draft.tops) / len(own)
@@ -293,6 +314,12 @@ def _longest_stretch(said: Sequence[str], source: Sequence[str]) -> float:
 
 def _bare(name: str) -> str:
     return name.casefold().removesuffix("'s").removesuffix("’s").rstrip("'’-")
+
+
+def _readings(digits: str) -> set[float]:
+    # 1,000 is a thousand or one, as its writer is used to.
+    plain = [digits.replace(",", ""), digits.replace(".", "").replace(",", ".")]
+    return {float(one) for one in plain if one.count(".") < 2} or {math.inf}
 
 
 def _values(text: str) -> set[str]:

@@ -65,6 +65,22 @@ def test_sureness_is_of_the_tokens_and_of_their_rivals() -> None:
     assert 0 < sure < unsure == pytest.approx(math.log(2), abs=0.01)
 
 
+def test_one_token_that_nobody_expected_does_not_decide_alone() -> None:
+    """Servers write -9999 for it."""
+    assert sureness(drafted("", logprobs=[-9999.0, -0.1]))["least_logprob"] == -10.0
+
+
+def test_a_very_long_draft_is_judged_by_its_beginning() -> None:
+    """Judging happens between two tokens."""
+    long = drafted("It is 7. " + "word " * 2_000 + "Port 9000.")
+    assert (len(long.head), long.invented_numbers) == (4_000, ["7"])
+
+
+def test_what_is_no_number_is_no_certainty() -> None:
+    """A NaN on the way must not keep a draft."""
+    assert judge(Draft("8000", QUESTION, EVIDENCE, math.nan)).value == 0.0
+
+
 @pytest.mark.parametrize(
     "tops",
     [
@@ -188,20 +204,37 @@ def test_a_supported_draft_has_more_confidence_than_one_that_is_made_up() -> Non
     [
         pytest.param("The chat listens on port 8000.", None, id="nothing against it"),
         pytest.param("The embedded model is 20 MB.", "the documents do not say 20", id="a number from nowhere"),
-        pytest.param("It is ten.", "the documents do not say 10", id="a number in words"),
+        pytest.param("The chat listens on port 8000 [1].", None, id="a citation mark"),
+        pytest.param("1. The chat listens on port 8000.\n2. The garden needs water.", None, id="a numbered list"),
+        pytest.param("## Step 2\n\nThe chat listens on port 8000.", None, id="a heading"),
+        pytest.param("The chat listens on port 8,000.", None, id="with a separator"),
+        pytest.param("The chat listens on port 8000.0.", None, id="with decimals"),
+        pytest.param("The chat listens on port 8.000.", None, id="with the other separator"),
+        pytest.param("`x = 7`\n\nThe chat listens on port 8000.", None, id="in code"),
+        pytest.param("There are two: the chat listens on port 8000.", None, id="counted in words"),
         pytest.param("The text does not say.", "the draft says that the documents do not say", id="says nothing"),
+        pytest.param("The text does not say why. The chat listens on port 8000.", None, id="and says something"),
         pytest.param("It is in Lyon.", None, id="a name alone may be another spelling"),
     ],
 )
 def test_some_words_speak_against_a_draft_whatever_its_confidence(text: str, doubt: str | None) -> None:
     """'The embedded model is 20 MB.' once had a confidence of 0.62; the documents say 98."""
-    assert doubt_of(drafted(text)) == doubt
+    draft = drafted(text)
+    assert doubt_of(draft, unsupported=is_unsupported(draft)) == doubt
+
+
+def test_what_the_documents_bear_out_is_no_hedge() -> None:
+    """'Sources are not given' may be just what they say."""
+    said = "Sources are not given for code blocks."
+    draft = Draft(said, "Are sources given for code?", sentences_of(Chunk(said, "x.md")))
+    assert doubt_of(draft, unsupported=is_unsupported(draft)) is None
 
 
 def test_a_draft_without_one_sentence_that_can_be_cited_is_unsupported() -> None:
     """One that can be is enough: the others carry their mark."""
     assert is_unsupported(drafted("Monks in Lyon brewed it."))
     assert not is_unsupported(drafted("The chat listens on port 8000. Monks in Lyon brewed it."))
+    assert not is_unsupported(drafted("```\nchainlit run app.py\n```"))  # code claims nothing
 
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:

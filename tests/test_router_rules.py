@@ -10,6 +10,7 @@ import pytest
 
 from rag.backends.base import Done, Opened, Piece, Text, Usage
 from rag.backends.scripted import Script, ScriptedBackend
+from rag.calibration import Calibration
 from rag.errors import ModelBroke
 from rag.events import Escalated, Token
 from rag.prompts import Message
@@ -392,3 +393,18 @@ async def test_tokens_keep_coming_one_by_one_while_the_draft_is_looked_at() -> N
     """Looking holds nothing back."""
     events = await route(ScriptedBackend(GOOD), rules=Rules(early_tokens=1))
     assert [event.text for event in events if isinstance(event, Token)][:2] == ["The", " chat"]
+
+
+async def test_a_running_draft_in_a_script_without_spaces_is_judged_whole() -> None:
+    """It once was its one Latin word."""
+    told = ("Python", " 的", "默认", "端口", "是", "八千", "号", "。") * 3
+    slm = Playing(*[(piece, None) for piece in told])
+    keep = Calibration("scripted", {"bias": -60.0}, {"bias": -60.0, "length": 400.0})  # by its length alone
+    routed = (await route(slm, rules=Rules(early_tokens=6), calibration=keep))[-1]
+    assert not routed.verdict.stopped
+
+
+async def test_a_first_piece_of_several_tokens_keeps_its_log_probabilities() -> None:
+    """The space before it is not shown, and was a token all the same."""
+    slm = Playing((" 8", (-0.1, -0.2)), ("000", (-0.1,)))
+    assert (await route(slm))[-1].draft.logprobs == (-0.1, -0.2, -0.1)

@@ -208,7 +208,7 @@ class Reply:
 
     async def _send_final_card(self, kind: str, answer: Answer) -> None:
         metadata = self._message.metadata or {}
-        decision = {"confidence": metadata["confidence"], "cost": metadata["draft"]}
+        decision = {"confidence": metadata["confidence"], "cost": metadata["draft"], "final": answer.plain or None}
         large = answer.llm or self._large_label
         await self._send_card(kind, answer.reason or "", answer.draft, answer.slm, large, **decision)
 

@@ -1,5 +1,5 @@
 // Why the answer is or is not simply the draft, in one sentence; the draft and how it was judged are folded away.
-// props: { kind: "escalated" | "quoted" | "abstained" | "refined" | "unchecked" | "kept" | …, reason, draft, draft_model, model,
+// props: { kind: "escalated" | "quoted" | "abstained" | "refined" | "unchecked" | "kept" | …, reason, draft, final, draft_model, model,
 //   confidence: { value, signal, threshold, kept_at, parts }, cost: { tokens, at_most, ms, stopped } }
 import { Fragment, useId, useState } from 'react';
 import { ArrowUpRight, ChevronDown, CircleAlert, CircleSlash, Quote, Sparkles } from 'lucide-react';
@@ -156,7 +156,7 @@ function conclusion(kind, { value, threshold, keptAt }, cost) {
       : `At a threshold of ${keptAt.toFixed(2)} this draft would have been kept.`;
   }
   return value < threshold
-    ? 'A lower threshold would not have kept this draft; what is said above decided.'
+    ? 'A lower threshold alone would not have kept this draft.'
     : 'Its confidence alone would have kept this draft; what is said above decided.';
 }
 
@@ -197,12 +197,22 @@ function Unfold({ open, controls, onClick, children, label }) {
   );
 }
 
+function Said({ by, what, text }) {
+  return (
+    <div className="gr-said">
+      <div className="gr-said-by"><b>{what}</b> by {by}</div>
+      <div className="gr-draft" dir="auto" tabIndex={0} role="region" aria-label={`${what} by ${by}`}>{text}</div>
+    </div>
+  );
+}
+
 export default function EscalationCard() {
   const [open, setOpen] = useState(opened.get(props) || {});
   const id = useId();
   const kind = ICONS[props.kind] || props.kind === 'kept' ? props.kind : 'escalated';
   const Icon = ICONS[kind] || 'span';
   const draft = String(props.draft || '').trim();
+  const final = String(props.final || '').trim();
   const small = props.draft_model || 'the small model';
   const large = props.model || 'the large model';
   const first = (name) => name.charAt(0).toUpperCase() + name.slice(1);
@@ -264,8 +274,9 @@ export default function EscalationCard() {
           </div>
         ) : null}
         {draft ? (
-          <div id={`${id}draft`} hidden={!open.draft}>
-            <div className="gr-draft" dir="auto" tabIndex={0} role="region" aria-label="The draft">{draft}</div>
+          <div id={`${id}draft`} className="gr-beside" hidden={!open.draft}>
+            <Said by={small} what="Draft" text={draft} />
+            {final ? <Said by={kind === 'quoted' ? 'the documents' : large} what="Answer" text={final} /> : null}
           </div>
         ) : null}
         {decision}

@@ -93,9 +93,14 @@ def test_a_doubtful_draft_is_escalated_with_the_reason_and_can_still_be_read(pag
     page.locator(".gr-fall-line").wait_for()
     message = page.locator(ANSWERS)
     expect(message).to_contain_text("Hold the reset button for ten seconds. [1]")
-    expect(page.locator(".gr-draft")).to_be_hidden()
+    draft, final = card.get_by_role("region", name="Draft by"), card.get_by_role("region", name="Answer by gpt-oss-20b")
+    expect(draft).to_be_hidden()
     card.get_by_role("button", name="Show the draft").click()
-    expect(page.locator(".gr-draft")).to_contain_text("Monks in Lyon")
+    expect(draft).to_contain_text("Monks in Lyon")
+    expect(final).to_contain_text("Hold the reset button for ten seconds.")
+    beside = [one.bounding_box() for one in (draft, final)]
+    assert beside[0] and beside[1]
+    assert (beside[0]["y"], beside[0]["height"]) == (beside[1]["y"], beside[1]["height"])
     expect(card.locator("tr[data-signal=support]")).to_be_hidden()
     card.get_by_role("button", name="How this was decided").click()
     expect(card.locator("tr[data-signal=support]")).to_be_visible()
