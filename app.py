@@ -214,8 +214,8 @@ async def _answer(question: str, message_id: str, mine: Desk) -> None:
         chat=mine.escalations,
     )
     answered = await reply.draw(events, question=question)
-    if answered and answered.status == "complete" and answered.plain:
-        mine.conversation.add(message_id, Turn(question, answered.plain))
+    if answered and answered.status == "complete" and answered.remembered:
+        mine.conversation.add(message_id, Turn(question, answered.remembered))
     if live.changes != changes:
         await live.look_at(reply)
 

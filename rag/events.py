@@ -151,10 +151,13 @@ class Answer:
 
     @property
     def plain(self) -> str:
-        """The answer as a model should see it later: without marks; empty where there was none."""
-        if self.route == "abstained":
-            return ""
-        if self.route == "quoted":
+        """The answer without marks; empty where there was none."""
+        return "" if self.route == "abstained" else self.remembered
+
+    @property
+    def remembered(self) -> str:
+        """What a later question may refer to, as a model should see it: the answer, or what was quoted in its place."""
+        if self.route in ("quoted", "abstained"):
             return " ".join(citation.evidence.text for citation in self.citations)
         return without_marks(self.text)
 

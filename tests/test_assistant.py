@@ -119,12 +119,13 @@ async def test_a_doubtful_draft_without_a_large_model_becomes_a_labelled_quotati
 
 
 async def test_a_model_that_finds_no_answer_is_believed_and_the_nearest_is_quoted(make_assistant: Make) -> None:
-    """It is no answer to remember; the sources are there to look at."""
+    """It is no answer; the sources are there to look at, and to ask about."""
     answer = await answer_of(make_assistant(ScriptedBackend("The context does not mention it at all.")))
     assert (answer.route, answer.reason) == ("abstained", "the draft says that the documents do not say")
     assert answer.text.startswith("**The documents do not say. This comes nearest:**\n\n> Hold the reset button")
     assert answer.citations
     assert (answer.model, answer.plain, answer.draft) == ("", "", "The context does not mention it at all.")
+    assert answer.remembered.startswith("Hold the reset button")  # 'And for how long?' refers to it
 
 
 @pytest.mark.parametrize(

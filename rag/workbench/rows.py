@@ -187,8 +187,8 @@ async def _row(
     try:
         for earlier in known.history:
             answer, _ = await _answered(assistant, earlier, turns, mode, chat)
-            if answer.plain and answer.status == "complete":  # as the chat remembers it
-                turns.append(Turn(earlier, answer.plain))
+            if answer.remembered and answer.status == "complete":  # as the chat does
+                turns.append(Turn(earlier, answer.remembered))
         answer, retrieved = await _answered(assistant, known.question, turns, mode, chat)
     except QuestionError as error:
         return _failed(known, str(error))
