@@ -324,7 +324,7 @@ async def _rows(
         stack.callback(progress.end)
         encoder = await asyncio.to_thread(Encoder) if len(done) < len(known) else None
         left = [one for one in known if one.key not in done]
-        grades = models.llm if models and judge else None
+        grades = models.llm if models and judge and mode != "slm" else None  # slm: nothing is sent to it
         collected = collect(assistant, left, mode=mode, ask_large=large is not None, encoder=encoder, judge=grades)
         async with aclosing(collected) as fresh:
             async for row in fresh:

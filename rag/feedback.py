@@ -6,11 +6,13 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
+import tempfile
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ LONGEST = 500
 _WAIT_S = 1.0
 # What would turn the text around it, or hide in it.
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+# A file is written anew where more than this share of it is what was taken out.
+_MOST_BLANK = 0.5
+# How often a file is opened again that another process puts a new one in the place of.
+_TRIES = 20
 _SHAPE = '{"question": "…", "answers": ["…"] or null, "document": "…", "history": ["…"]}'
 _REMEDIES = {
     errno.ENOSPC: "Free some space on the disk",
@@ -52,7 +58,7 @@ class Note:
         history: the questions before it in the same conversation, oldest first.
         answers: any of them would be right; empty: the documents do not say; None: it is only known to be wrong.
         document: the one cited document that has such an answer; empty where none has, or several have.
-        answer: what the chat said.
+        answer: what the chat said, or how that begins; empty where it cites a file that was dropped into the chat.
         route: the way that the answer took.
         confidence: of its draft, 0 to 1; None if there was none.
         at: when it was noted, ISO 8601 in UTC.
@@ -127,7 +133,8 @@ def alternatives(words: str) -> tuple[str, ...]:
     if len(words) > LONGEST:
         raise FeedbackError(f"That is too long: {len(words):,} characters; the limit is {LONGEST}. Shorten it.")
     found = [" ".join("".join(map(_seen, part)).split()) for part in words.split(";")]
-    answers = tuple(dict.fromkeys(one for one in found if normal(one)))  # what is nothing in a comparison is no answer
+    # What is nothing in a comparison is no answer.
+    answers = tuple(dict.fromkeys(one for one in found if normal(one) and any(map(str.isalnum, one))))
     if not answers:
         raise FeedbackError("Type a few words that would be right, or choose one of the other two buttons.")
     return answers
@@ -140,8 +147,8 @@ def append(path: Path, note: Note) -> None:
     Raises:
         FeedbackError: the disk is full, or the file cannot be written; it is as it was.
     """
-    with _writing, _told("cannot be written", path), _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
-        alone = _lock(file)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    with _writing, _told("cannot be written", path), _locked(path, flags) as (file, alone):
         end = os.fstat(file).st_size
         data = note.line
         if end:
@@ -157,7 +164,8 @@ def remove(path: Path, note: Note) -> bool:
     """
     Take a line out of the file. Call it in a thread.
 
-    The last line is cut off; another one is blanked where it stands, so that nothing else moves.
+    The last line is cut off; another one is blanked where it stands, so that nothing else moves. A file that is more
+    blank than not is written anew, if no other chat is writing to it.
 
     Returns:
         Whether it was there.
@@ -167,17 +175,22 @@ def remove(path: Path, note: Note) -> bool:
     """
     with _writing, _told("cannot be written", path):
         try:
-            with _opened(path, os.O_RDWR) as file:
-                alone = _lock(file)
+            with _locked(path, os.O_RDWR) as (file, alone):
                 data = _all_of(file)
                 start = _last_line(data, note.line)
                 if start is None:
                     return False
-                if alone and start + len(note.line) == len(data):
+                end = start + len(note.line)
+                if alone and end == len(data):
                     os.ftruncate(file, start)
+                    data = data[:start]
                 else:
+                    blank = b" " * (len(note.line) - 1)
                     os.lseek(file, start, os.SEEK_SET)
-                    os.write(file, b" " * (len(note.line) - 1))
+                    os.write(file, blank)
+                    data = data[:start] + blank + data[end - 1 :]
+                if alone:
+                    _tidy(path, file, data)
                 return True
         except FileNotFoundError:
             return False
@@ -229,7 +242,7 @@ def exported(notes: Sequence[Note]) -> Exported:
 
 def write_questions(path: Path, made: Exported, *, notes: Path) -> None:
     """
-    Write a file of questions, for its owner alone where it is new.
+    Write a file of questions, for its owner alone where it is new; whole, or not at all.
 
     Args:
         path: where to; what is there is replaced.
@@ -241,9 +254,12 @@ def write_questions(path: Path, made: Exported, *, notes: Path) -> None:
     """
     if path.resolve() == notes.resolve():
         raise FeedbackError(f"{path} has the notes themselves. Name another file behind --out.")
+    content = made.text.encode("utf-8", "replace")
     try:
-        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(made.text.encode("utf-8", "replace"))
+        if path.exists() and not path.is_file():  # a terminal, say
+            path.write_bytes(content)
+        else:
+            _replace(path, content)
     except OSError as error:
         raise FeedbackError(f"{path} cannot be written ({error.strerror}). Name another file behind --out.") from error
 
@@ -276,6 +292,50 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, flags: int) -> Iterator[tuple[int, bool]]:
+    # The file, and whether no other chat is writing to it; not one that another chat has put a new one in the place of.
+    for left in reversed(range(_TRIES)):
+        with _opened(path, flags) as file:
+            alone = _lock(file)
+            if _is_at(path, file) or not left:
+                yield file, alone
+                return
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _tidy(path: Path, file: int, data: bytes) -> None:
+    # Leaves the blank lines out of a file that we have locked, and whose content this is, if most of it is blank.
+    kept = b"".join(line + b"\n" for line in data.split(b"\n") if line.strip())
+    if len(data) - len(kept) > _MOST_BLANK * len(data):
+        with contextlib.suppress(OSError):  # the blanks do no harm
+            _replace(path, kept, still=lambda: _is_at(path, file) and os.fstat(file).st_size == len(data))
+
+
+def _replace(path: Path, content: bytes, *, still: Callable[[], bool] = lambda: True) -> None:
+    # Whoever reads meanwhile finds the old file or the new one. `still` is asked at last whether it is to be done.
+    real = os.path.realpath(path)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".feedback-", suffix=".tmp")
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        if os.path.exists(real):
+            shutil.copymode(real, temporary)
+        if still():
+            os.replace(temporary, real)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def _lock(file: int) -> bool:

@@ -386,9 +386,13 @@ class Library:
         if not self._looked:
             return
         self._keeping.unkept, index = False, self.shelf.index  # in this order: what comes later is kept later
-        if isinstance(index, Bm25Index):
-            # More than the most are never compared.
-            self._keeping.keep(list(index.chunks) if len(index) <= MOST_CHUNKS else [], self._meanings)
+        try:
+            if isinstance(index, Bm25Index):
+                # More than the most are never compared.
+                self._keeping.keep(list(index.chunks) if len(index) <= MOST_CHUNKS else [], self._meanings)
+        except Exception:  # they save the next start some time, and are worth no more
+            self._keeping.unkept = True
+            log.exception("what the documents mean could not be kept")
 
     def _owns(self, home: Path) -> bool:
         return isinstance(self._ingest, Ingest) and self._ingest.has_home(home)

@@ -212,10 +212,11 @@ class Keeping:
             done = ours or self.home is None
         except OSError as error:
             log.debug("the meanings cannot be kept in %s: %s", self.home, error)
-        if not done:
-            self.unkept = True
-        if wrote or not done:
-            self._rests_until = self._clock() + self._rest_s
+        finally:  # whatever else went wrong, too
+            if not done:
+                self.unkept = True
+            if wrote or not done:
+                self._rests_until = self._clock() + self._rest_s
 
     def _has_home(self) -> bool:
         if self.home is None:

@@ -32,6 +32,33 @@ def test_an_answer_is_found_as_squad_normalises(text: str, answers: list[str], r
     assert has_answer(text, answers) is right
 
 
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        pytest.param("anything at all", "A.A.", False, id="letters that only punctuation makes articles"),
+        pytest.param("He is in A.A. now.", "A.A.", True, id="those letters"),
+        pytest.param("There is 1 thing", "A-1", False, id="an article of punctuation before a number"),
+        pytest.param("Take exit A-1.", "A-1", True, id="that exit"),
+        pytest.param("It takes 1.5 s.", "5", False, id="behind a point"),
+        pytest.param("It takes 1.5 s.", "1.5", True, id="with its point"),
+        pytest.param("Up to 5,000 of them", "5", False, id="before a comma"),
+        pytest.param("Up to 5,000 of them", "5000", True, id="thousands"),
+        pytest.param("One, 5, or 7.", "5", True, id="in a list"),
+        pytest.param("On http://127.0.0.1:8000/", "8000", True, id="a part of an address"),
+        pytest.param("नेपाली भाषा", "नेपाल", False, id="before a vowel sign"),
+        pytest.param("हाम्रो नेपाल।", "नेपाल", True, id="before a danda"),
+        pytest.param("Gro\u0308\u00dfe: 5 m", "gr\u00f6\u00dfe", True, id="decomposed"),
+        pytest.param("\uff15\uff10 percent", "50", True, id="full width"),
+        pytest.param("서울은 크다", "서울", True, id="before a particle"),
+        pytest.param("15개", "5", False, id="a number before Hangul"),
+        pytest.param("15개", "15", True, id="the whole number before Hangul"),
+    ],
+)
+def test_an_answer_is_found_in_whole_words(text: str, answer: str, right: bool) -> None:
+    """In numbers with their points, with vowel signs, in either way to write a letter; in Korean, before particles."""
+    assert has_answer(text, [answer]) is right
+
+
 def test_a_question_is_looked_up_as_the_chat_would(docs: Path) -> None:
     """The place of the first right hit, the evidence, and sizes in words."""
     ingest = Ingest(docs)

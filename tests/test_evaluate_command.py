@@ -81,6 +81,24 @@ async def test_eval_prints_lines_for_people_and_compares(docs: Path, questions: 
     assert await asyncio.to_thread(old.read_text, encoding="utf-8")
 
 
+async def test_without_the_large_model_nothing_is_sent_to_it(docs: Path, questions: Path) -> None:
+    """Not to be graded either: mode `slm` is for who wants that."""
+    async with model_server(GOOD) as server, model_server(said("9")) as large:
+        arguments = [str(questions), "--docs", str(docs), "--limit", "1", "--json"]
+
+        async def asked(mode: str) -> dict[str, object]:
+            own = {"RAG_SLM_URL": server.url, "RAG_LLM_URL": large.url, "RAG_SLOTS": "1"}
+            done = await asyncio.to_thread(run, "eval", *arguments, "--mode", mode, **own)
+            assert done.returncode == 0, done.stderr
+            found: dict[str, object] = json.loads(done.stdout)
+            return found
+
+        assert "judged" not in await asked("slm")
+        assert large.bodies == []
+        assert "judged" in await asked("hybrid")
+        assert large.bodies
+
+
 async def test_ctrl_c_keeps_what_is_done(docs: Path, questions: Path, tmp_path: Path) -> None:
     """Started again, only the rest is asked."""
     trace = tmp_path / "rows.jsonl"

@@ -30,7 +30,16 @@ QUESTION, ANSWER = "Which port is it?", "Port 8000."
         pytest.param("I give it 9. Yes, 9.", 0.9, id="twice the same"),
         pytest.param("0", 0.0, id="nothing"),
         pytest.param("7.5", None, id="no whole number"),
+        pytest.param("8 out of 10", 0.8, id="out of ten"),
+        pytest.param("8 of 10", 0.8, id="so many of ten"),
+        pytest.param("Grade: 10 Out Of 10.", 1.0, id="ten of ten"),
         pytest.param("-3", None, id="below"),
+        pytest.param("−3", None, id="below, with a real minus"),
+        pytest.param("3-5", None, id="a span"),
+        pytest.param("3–5", None, id="a span with a dash"),
+        pytest.param("8/100", None, id="of a hundred"),
+        pytest.param("8 out of 100", None, id="out of a hundred"),
+        pytest.param("4/5", None, id="of five"),
         pytest.param("11", None, id="above"),
         pytest.param("3 or 4", None, id="two"),
         pytest.param("", None, id="empty"),
@@ -58,6 +67,26 @@ async def test_only_a_clear_grade_is_one(reply: str | None, grade: float | None)
 async def test_lines_that_help_count_by_their_place(reply: str | None, value: float | None) -> None:
     """As without a judge."""
     assert precision_in(reply, 2) == value
+
+
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        pytest.param("1-3", 1.0, id="from one to another"),
+        pytest.param("Lines 2 – 3", (1 / 2 + 2 / 3) / 2, id="with a dash"),
+        pytest.param("1 to 2", 1.0, id="in words"),
+        pytest.param("- 1\n- 3", (1 + 2 / 3) / 2, id="a list is no span"),
+        pytest.param("2-4", None, id="to one that is not there"),
+        pytest.param("3-1", None, id="backwards"),
+        pytest.param("1-99999999999", None, id="to the end of the world"),
+        pytest.param("none of the 3 lines", 0.0, id="none of so many"),
+        pytest.param("**None** of lines 1-3 helps.", 0.0, id="none, in bold"),
+        pytest.param("There is none.", 0.0, id="none at the end"),
+    ],
+)
+async def test_lines_may_be_named_as_a_span(reply: str, value: float | None) -> None:
+    """As people name them; and who says none first names none, whatever number follows."""
+    assert precision_in(reply, 3) == pytest.approx(value)
 
 
 async def test_the_judge_is_asked_three_things() -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rag
 from rag.assistant import Assistant
 from rag.backends.scripted import Script, ScriptedBackend
+from rag.calibration import SHIPPED, write_calibration
 from rag.errors import DocumentsError, ModelUnavailable, QuestionError
 from rag.settings import Mode
 from rag.workbench.comparison import read_earlier
 from rag.workbench.figures import summed_up
 from rag.workbench.questions import Known
 from rag.workbench.rows import FAILED, Row, collect
-from rag.workbench.trace import Fingerprint, Trace, fingerprint, read_trace
+from rag.workbench.trace import Fingerprint, Trace, _shapes, fingerprint, read_trace
 
 pytestmark = pytest.mark.anyio
 
@@ -279,6 +281,31 @@ async def test_a_trace_of_other_documents_or_models_is_refused(
     await other.start()
     with pytest.raises(QuestionError, match="other models and documents"):
         Trace(path, fingerprint(other, "hybrid"))
+
+
+async def test_a_trace_with_another_calibration_is_refused(make_assistant: Make, tmp_path: Path) -> None:
+    """Its weights decide which drafts are kept; the same ones in a new file are the same."""
+    path, calibration = tmp_path / "rows.jsonl", tmp_path / "calibration.json"
+    other = replace(SHIPPED, threshold=0.99)
+    write_calibration(calibration, SHIPPED)
+    await asked(make_assistant(ScriptedBackend(GOOD), calibration=calibration), path, [BUTTON])
+    before = path.read_bytes()
+    for made, refused in ((SHIPPED, False), (other, True)):
+        write_calibration(calibration, made)
+        assistant = make_assistant(ScriptedBackend(GOOD), calibration=calibration)
+        await assistant.start()
+        with pytest.raises(QuestionError, match="other settings") if refused else nullcontext():
+            Trace(path, fingerprint(assistant, "hybrid")).__exit__(None, None, None)
+    assert path.read_bytes() == before
+
+
+def test_the_digest_of_the_program_is_of_what_shapes_answers() -> None:
+    """Its weights too; not what reads the command line, notes what readers say, or measures."""
+    root = Path(rag.__file__).parent
+    names = {path.relative_to(root).as_posix() for path in root.rglob("*") if _shapes(path)}
+    assert {"calibration.json", "router.py", "backends/scripted.py"} <= names
+    assert not {"__main__.py", "commands.py", "feedback.py", "workbench/rows.py"} & names
+    assert {Path(name).suffix for name in names} == {".py", ".json"}
 
 
 async def test_another_program_is_a_warning(make_assistant: Make, tmp_path: Path) -> None:

@@ -5,16 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rag.errors import SettingsError
-from rag.feedback import LONGEST, FeedbackError, Note, alternatives, append, exported, read_notes, remove
+from rag.feedback import (
+    LONGEST,
+    FeedbackError,
+    Note,
+    alternatives,
+    append,
+    exported,
+    read_notes,
+    remove,
+    write_questions,
+)
 from rag.settings import load_settings
 from rag.workbench.questions import Known, read_questions
-from tests.test_command_line import run
+from tests.test_command_line import ROOT, run
 
 TEN = Note("For how long?", answers=("ten seconds", "10 s"), document="ports.md", answer="A year.", at="2026-11-20")
 
@@ -79,6 +92,82 @@ def test_undo_leaves_the_file_as_it_was(path: Path) -> None:
     path.unlink()
     assert not remove(path, other)
     assert not path.exists()
+
+
+def test_what_was_taken_out_does_not_fill_the_file(path: Path) -> None:
+    """Marked again and again, an answer is one line; the permissions that somebody has set stay."""
+    note = replace(TEN, answer="x" * 500)
+    append(path, TEN)
+    if os.name == "posix":
+        path.chmod(0o640)
+    append(path, note)
+    for at in range(50):
+        later = replace(note, at=f"2026-11-20T13:00:{at:02}")
+        append(path, later)
+        assert remove(path, note)
+        note = later
+    assert read_notes(path).notes == (TEN, note)
+    assert path.stat().st_size < 3 * (len(TEN.line) + len(note.line))
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert remove(path, TEN)
+    assert remove(path, note)
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and locks of POSIX")
+def test_the_file_behind_a_link_is_written_anew_and_not_the_link(path: Path, tmp_path: Path) -> None:
+    """Whoever has put it elsewhere wants it there."""
+    real = tmp_path / "elsewhere.jsonl"
+    append(real, TEN)
+    path.symlink_to(real)
+    append(path, Note("q"))
+    assert remove(path, TEN)
+    assert path.is_symlink()
+    assert real.read_bytes() == Note("q").line
+
+
+def test_a_disk_that_refuses_a_new_file_leaves_the_blanks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is out all the same, and nothing is left behind."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EACCES, "no")
+
+    append(path, TEN)
+    append(path, Note("q"))
+    monkeypatch.setattr(os, "replace", refuse)
+    assert remove(path, TEN)
+    assert read_notes(path).notes == (Note("q"),)
+    assert path.stat().st_size == len(TEN.line) + len(Note("q").line)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+MARKING = """
+import sys
+from pathlib import Path
+from rag.feedback import Note, append, remove
+path, name = Path(sys.argv[1]), sys.argv[2]
+for at in range(60):
+    gone = Note(f"gone {name} {at}", answer="x" * 2000)
+    append(path, gone)
+    append(path, Note(f"{name} {at}"))
+    assert remove(path, gone)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="without locks the file is not written anew")
+def test_processes_that_write_the_file_anew_lose_no_line_of_one_another(path: Path) -> None:
+    """Who has waited for the lock of a file that is gone takes the new one."""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", MARKING, str(path), name], cwd=ROOT, stderr=subprocess.PIPE)
+        for name in "abc"
+    ]
+    told = [writer.communicate(timeout=60)[1] for writer in writers]
+    assert told == [b"", b"", b""]
+    found = read_notes(path)
+    assert found.faults == ()
+    assert sorted(note.question for note in found.notes) == sorted(f"{one} {at}" for one in "abc" for at in range(60))
 
 
 def test_of_two_equal_lines_undo_takes_one(path: Path) -> None:
@@ -168,6 +257,7 @@ def test_words_are_taken_as_they_are_but_for_what_cannot_be_seen(words: str, ans
     [
         pytest.param("", "Type a few words", id="nothing"),
         pytest.param(" ;\x00; ?! ; the", "Type a few words", id="nothing that can be compared"),
+        pytest.param("\u200b; €", "Type a few words", id="no letter or digit"),
         pytest.param("x" * (LONGEST + 1), "501 characters; the limit is 500", id="too long"),
         pytest.param("x" * 10_000_000, "10,000,000 characters", id="ten megabytes"),
     ],
@@ -232,6 +322,33 @@ def test_the_command_makes_a_file_of_questions(path: Path, tmp_path: Path) -> No
         Known("By hand?", ("yes",)),
     )
     assert run("feedback", str(path), cwd=tmp_path).stdout == (tmp_path / "qa.jsonl").read_text(encoding="utf-8")
+
+
+def test_questions_that_cannot_be_written_leave_the_earlier_ones(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file of questions would look like a whole one."""
+    out, made = tmp_path / "qa.jsonl", exported([TEN])
+    write_questions(out, made, notes=path)
+    if os.name == "posix":
+        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    before = out.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FeedbackError, match=r"qa\.jsonl cannot be written \(full\)"):
+        write_questions(out, exported([Note("Other?", answers=())]), notes=path)
+    assert out.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["qa.jsonl"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices of POSIX")
+def test_questions_can_be_written_to_what_is_no_file(path: Path) -> None:
+    """It is not replaced by one."""
+    write_questions(Path("/dev/null"), exported([TEN]), notes=path)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
 @pytest.mark.parametrize(

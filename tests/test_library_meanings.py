@@ -243,3 +243,32 @@ async def test_the_vectors_of_deleted_texts_are_forgotten_also_where_none_are_ke
         assert not library._meanings.missing([Chunk(SUN, "", language="en")])
     finally:
         await library.close()
+
+
+@pytest.mark.usefixtures("letters")
+async def test_vectors_that_cannot_be_kept_fail_nothing_else(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither learning nor closing; the log says why, and it is tried again."""
+
+    def fail(*_: object, **__: object) -> bool:
+        raise ValueError("nobody thought of this")
+
+    place = tmp_path / "index"
+    library = Library(docs, by_meaning=True, language="en", save_to=place)
+    try:
+        await library.refresh()
+        with monkeypatch.context() as patched:
+            patched.setattr(Meanings, "keep", fail)
+            await library.learn()
+            assert library._keeping.unkept
+            assert "nobody thought of this" in caplog.text
+    finally:
+        await library.close()
+    assert kept_for(docs, place) == [True, True]
+    library = Library(docs, by_meaning=True, language="en", save_to=place)
+    await library.refresh()
+    await library.learn()
+    monkeypatch.setattr(Keeping, "keep", fail)
+    library._keeping.unkept = True
+    await library.close()

@@ -208,6 +208,26 @@ def test_after_each_time_the_file_rests_and_what_could_not_be_written_is_tried_a
     assert keeping.is_due
 
 
+def test_whatever_keeps_them_from_being_kept_it_is_tried_again_after_a_rest(tmp_path: Path) -> None:
+    """Not only what a disk says."""
+    clock = Clock()
+    meanings, _ = made(tmp_path)
+    meanings.learn(CHUNKS)
+    meanings.keep = fail  # type: ignore[method-assign]
+    keeping = Keeping(tmp_path, is_ours=lambda home: True, clock=clock)
+    keeping.unkept = False
+    with pytest.raises(ValueError, match="nobody thought of"):
+        keeping.keep(CHUNKS, meanings)
+    assert (keeping.unkept, keeping.is_due) == (True, False)
+    clock.now += REST_S
+    assert keeping.is_due
+
+
+def fail(*_: object, **__: object) -> bool:
+    """What nobody thought of."""
+    raise ValueError("nobody thought of this")
+
+
 def test_where_there_is_no_home_what_is_gone_is_forgotten_all_the_same() -> None:
     """Nothing is left to be tried again."""
     meanings, _ = made()

@@ -73,6 +73,41 @@ async def test_odd_fields_cost_themselves_and_not_the_answer() -> None:
     assert isinstance(error, ModelBroke)
 
 
+def with_logprobs(logprobs: Any) -> bytes:
+    """A piece with these log-probabilities."""
+    return chunk(choices=[{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None, "logprobs": logprobs}])
+
+
+def token(*tops: Any, own: Any = -0.5) -> dict[str, Any]:
+    """A token with the log-probabilities of the likeliest ones in its place."""
+    return {"token": "Hi", "logprob": own, "top_logprobs": [{"token": "Hi", "logprob": top} for top in tops]}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "own", "tops"),
+    [
+        pytest.param({"content": [token(-0.5, -0.1)]}, (-0.5,), ((-0.1, -0.5),), id="as they should be"),
+        pytest.param({"content": 5}, None, None, id="a number for the tokens"),
+        pytest.param({"content": {"a": 1}}, None, None, id="an object for the tokens"),
+        pytest.param({"content": [5]}, None, None, id="a number for a token"),
+        pytest.param(5, None, None, id="a number for all"),
+        pytest.param({"content": [token() | {"top_logprobs": 5}]}, (-0.5,), None, id="a number for the tops"),
+        pytest.param({"content": [token() | {"top_logprobs": [5]}]}, (-0.5,), None, id="a number for a top"),
+        pytest.param({"content": [token(-0.5, -(10**400))]}, None, None, id="a top too large for a float"),
+        pytest.param({"content": [token(-0.5, float("nan"))]}, (-0.5,), None, id="a top that is no number"),
+        pytest.param({"content": [token(-0.5, own=-(10**400))]}, None, None, id="too large for a float"),
+        pytest.param({"content": [token(own=float("-inf"))]}, None, None, id="endless"),
+        pytest.param({"content": [token(own="high")]}, None, None, id="in words"),
+    ],
+)
+async def test_odd_log_probabilities_cost_themselves_and_not_the_answer(
+    logprobs: Any, own: tuple[float, ...] | None, tops: tuple[tuple[float, ...], ...] | None
+) -> None:
+    """Those of the likeliest tokens alone, where the others can be read."""
+    got, error = await pieces_of(HEAD, with_logprobs(logprobs), chunk(finish="stop"), DONE)
+    assert (got[1:], error) == ([Text("Hi", own, tops), Done("stop", "served-model", None)], None)
+
+
 async def test_an_address_without_a_chat_is_said_to_be_one() -> None:
     """Where nothing is listed either, the model's name is not the fault."""
     async with model_server([status(404, {})], listed=status(404, {})) as server:
@@ -177,13 +212,38 @@ async def test_an_overloaded_server_is_asked_once_more() -> None:
 
 
 async def test_a_server_that_refuses_log_probabilities_is_asked_without_them_from_then_on() -> None:
-    """The parameter is dropped and that is remembered."""
+    """After a try with fewer of the likeliest tokens; the parameter is dropped and that is remembered."""
     no = [status(400, {"error": {"message": "logprobs is not supported"}})]
-    async with model_server(no, list(ANSWER)) as server:
+    async with model_server(no, no, list(ANSWER)) as server:
         backend = OpenAICompatible(server.url, "m", retry_backoff_s=None)
         for _ in range(2):
             await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
-        assert ["logprobs" in body for body in server.bodies] == [True, False, False]
+        assert ["logprobs" in body for body in server.bodies] == [True, True, False, False]
+        assert [body.get("top_logprobs") for body in server.bodies] == [5, 1, None, None]
+        await backend.stop()
+
+
+async def test_a_server_that_gives_one_likeliest_token_is_asked_for_one_from_then_on() -> None:
+    """Its log-probabilities are worth more than those of the other tokens."""
+    no = [status(400, {"error": {"message": "top_logprobs must be at most 1"}})]
+    async with model_server(no, list(ANSWER)) as server:
+        backend = OpenAICompatible(server.url, "m", retry_backoff_s=None)
+        for _ in range(2):
+            got = await events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0))
+            assert Text("Hello", (-0.5,)) in got
+        assert [(body.get("logprobs"), body.get("top_logprobs")) for body in server.bodies] == [
+            (True, 5), (True, 1), (True, 1),
+        ]  # fmt: skip
+        await backend.stop()
+
+
+async def test_two_requests_that_are_refused_at_once_lower_what_is_asked_for_once() -> None:
+    """Both were asked for five; that one is too many, too, nobody has said."""
+    no: list[Step] = [0.2, status(400, {"error": {"message": "top_logprobs must be at most 1"}})]
+    async with model_server(no, no, list(ANSWER)) as server:
+        backend = OpenAICompatible(server.url, "m", retry_backoff_s=None)
+        await asyncio.gather(*(events_of(backend.stream(MESSAGES, max_tokens=9, temperature=0.0)) for _ in range(2)))
+        assert [body.get("top_logprobs") for body in server.bodies] == [5, 5, 1, 1]
         await backend.stop()
 
 

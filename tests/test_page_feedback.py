@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from benchmarks.chat import Reader, reader
 from rag.assistant import Assistant
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelBroke
-from rag.feedback import Note, read_notes
+from rag.feedback import Note, append, read_notes
 from rag.prompts import Turn
 from rag.timings import Stopwatch
 from tests.model_server import DONE, HEAD, chunk, model_server, usage
@@ -136,6 +138,44 @@ async def test_where_two_cited_documents_have_the_answer_none_is_named(
     for words, document in (("reset button", ""), ("red", "more.md"), ("TOMATOES", "home/garden.txt")):
         await feedback.take({"answer": "x", "verdict": "right", "words": words}, said)
         assert [note.document for note in read_notes(path).notes] == [document], words
+
+
+async def test_an_answer_that_cites_a_dropped_file_is_not_noted(make_assistant: Make, path: Path) -> None:
+    """A dropped file is gone with its conversation; of another answer the beginning is noted."""
+    assistant = make_assistant(ScriptedBackend(GOOD))
+    await assistant.start()
+    answer = [event async for event in assistant.ask(QUESTION)][-1].answer
+    (citation, *_) = answer.citations
+    chunk = replace(citation.evidence.chunk, document="upload/secret.md")
+    dropped = replace(citation, evidence=replace(citation.evidence, chunk=chunk))
+    said: dict[str, Said] = {}
+    offer = Feedback(assistant.library, path).offering(said, QUESTION, ())
+    offer("both", replace(answer, citations=(citation, dropped)))
+    offer("long", replace(answer, text="x" * 1_000_000))
+    assert (said["both"].note.answer, said["both"].cited) == ("", ("ports.md",))
+    assert said["long"].note.answer == "x" * 2_000
+
+
+async def test_a_mark_whose_page_goes_away_in_the_middle_can_be_taken_back(
+    make_assistant: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written and remembered, or neither."""
+    feedback = Feedback(make_assistant(ScriptedBackend(GOOD)).library, path)
+    said, begun, go_on = {"x": Said(Note("q"), ())}, threading.Event(), threading.Event()
+
+    def slowly(path: Path, note: Note) -> None:
+        begun.set()
+        go_on.wait(10)
+        append(path, note)
+
+    monkeypatch.setattr(ui.feedback, "append", slowly)
+    marking = asyncio.create_task(feedback.take({"answer": "x", "verdict": "wrong"}, said))
+    await asyncio.to_thread(begun.wait, 10)
+    marking.cancel()
+    await asyncio.gather(marking, return_exceptions=True)
+    go_on.set()
+    assert await feedback.take_back({"answer": "x"}, said) == {"undone": "feedback.jsonl"}
+    assert path.read_bytes() == b""
 
 
 @pytest.mark.parametrize(

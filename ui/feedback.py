@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # So many answers of a conversation can be marked, the latest ones.
 _MOST = 500
+# So much of an answer is noted, in characters.
+_MOST_ANSWER = 2_000
 # So many earlier questions a follow-up is completed from at most; what was asked before them plays no part.
 _TURNS = 6
 
@@ -79,15 +81,16 @@ class Feedback:
             while len(said) >= _MOST:
                 del said[next(iter(said))]
             confidence = answer.confidence
+            documents = dict.fromkeys(citation.evidence.chunk.document for citation in answer.citations)
+            cited = tuple(one for one in documents if not one.startswith(UPLOADED))
             note = Note(
                 question=question,
                 history=tuple(turn.question for turn in history[-self._turns :]),
-                answer=answer.text,
+                answer=answer.text[:_MOST_ANSWER] if len(cited) == len(documents) else "",  # a dropped file is not kept
                 route=answer.route,
                 confidence=rounded_down(confidence.value, 3) if confidence else None,
             )
-            documents = dict.fromkeys(citation.evidence.chunk.document for citation in answer.citations)
-            said[message_id] = Said(note, tuple(one for one in documents if not one.startswith(UPLOADED)))
+            said[message_id] = Said(note, cited)
             return {"answer": message_id, "file": self._path.name}
 
         return offer
@@ -160,7 +163,8 @@ class Feedback:
 
     async def _in_words(self, work: Awaitable[dict[str, str]]) -> dict[str, str]:
         try:
-            return await work
+            # To its end, whatever becomes of the page: what is written half-remembered could not be taken back.
+            return await asyncio.shield(work)
         except RagError as error:
             if error.__cause__:  # the disk's fault, not the reader's
                 log.warning("what a reader said of an answer is not noted: %s", error)

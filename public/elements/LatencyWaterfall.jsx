@@ -258,6 +258,17 @@ function useMark(key) {
   return [mark, change];
 }
 
+// A request whose connection is lost may never settle.
+const PATIENCE_MS = 20_000;
+
+function withinPatience(request) {
+  let timer;
+  const tooLong = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no reply within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  });
+  return Promise.race([request, tooLong]).finally(() => clearTimeout(timer));
+}
+
 const NOTED = { right: '', unsaid: 'The documents do not say it.', wrong: 'Only that it is wrong.' };
 
 function NotRight({ id, answer, mark, change }) {
@@ -279,7 +290,7 @@ function NotRight({ id, answer, mark, change }) {
     change({ busy: true, error: '' });
     let reply = null;
     try {
-      reply = (await callAction({ name, payload: { answer, ...payload } })).response;
+      reply = (await withinPatience(callAction({ name, payload: { answer, ...payload } }))).response;
     } catch (error) {
       console.warn(error);
     }

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import random
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ _MAX_ANSWER_CHARS = 1_000_000
 _LIST_MODELS_S = 3.0
 # So many of the likeliest tokens are asked for in each place; vLLM refuses more unless it is told otherwise.
 _TOPS = 5
+# What is asked for instead where a server refuses that: fewer, then no log-probabilities.
+_FEWER: dict[int, int | None] = {_TOPS: 1, 1: None}
+# JSON has whole numbers that are too large for a float.
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class OpenAICompatible:
         self._deadlines = deadlines or Deadlines()
         self._retry_backoff_s = retry_backoff_s
         self._remedy = remedy or f"Look at its log, or set RAG_{role}_URL to another server."
-        self._asks_logprobs = True
+        self._tops: int | None = _TOPS
         self._lists_nothing = False
         # A proxy has no business between us and our own machine, and a redirect would post the prompt elsewhere.
         # Kept connections are dropped by llama.cpp when it likes; on loopback a new one costs next to nothing.
@@ -145,11 +150,13 @@ class OpenAICompatible:
     ) -> AsyncStream[ChatCompletionChunk]:
         retries = 0 if self._retry_backoff_s is None else 1
         while True:
+            tops = self._tops
             try:
                 return await self._request(messages, max_tokens, temperature, deadline)
             except openai.APIStatusError as error:
-                if error.status_code == 400 and self._asks_logprobs and "logprob" in str(error.message).lower():
-                    self._asks_logprobs = False
+                if error.status_code == 400 and tops and "logprob" in str(error.message).lower():
+                    if self._tops == tops:  # or another request has learnt it meanwhile
+                        self._tops = _FEWER[tops]
                     continue
                 if error.status_code == 404 and await self._found_other_name():
                     continue
@@ -182,8 +189,8 @@ class OpenAICompatible:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if self._asks_logprobs:
-            request |= {"logprobs": True, "top_logprobs": _TOPS}
+        if self._tops:
+            request |= {"logprobs": True, "top_logprobs": self._tops}
         async with asyncio.timeout_at(deadline):
             stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request)
             return stream
@@ -346,18 +353,22 @@ def _usage(chunk: ChatCompletionChunk) -> Usage | None:
 
 
 def _logprobs(choice: Any) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
-    """Of the tokens, and of the likeliest ones in the place of each."""
-    tokens = getattr(choice.logprobs, "content", None) or []
-    own = [getattr(token, "logprob", None) for token in tokens]
-    tops = [[getattr(one, "logprob", None) for one in getattr(token, "top_logprobs", None) or []] for token in tokens]
-    known = [_numbers(top) for top in tops]
+    """Of the tokens, and of the likeliest ones in the place of each; whatever is wrong with them costs them alone."""
+    tokens = _listed(getattr(choice, "logprobs", None), "content")
+    known = [_numbers(_listed(token, "top_logprobs")) for token in tokens]
     ranked = tuple(tuple(sorted(top, reverse=True)) for top in known if top)
-    return _numbers(own), ranked if ranked and all(known) else None
+    return _numbers(tokens), ranked if ranked and all(known) else None
 
 
-def _numbers(values: Sequence[Any]) -> tuple[float, ...] | None:
-    """The values; None if there are none, or one is no number."""
-    known = bool(values) and all(isinstance(value, int | float) for value in values)
+def _listed(holder: Any, name: str) -> list[Any]:
+    found = getattr(holder, name, None)
+    return found if isinstance(found, list) else []
+
+
+def _numbers(tokens: Sequence[Any]) -> tuple[float, ...] | None:
+    """The log-probabilities of some tokens; None if there are none, or one is no number that is finite."""
+    values: list[Any] = [getattr(token, "logprob", None) for token in tokens]
+    known = bool(values) and all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in values)
     return tuple(float(value) for value in values) if known else None
 
 

@@ -17,8 +17,10 @@ NAMES = ("answer_relevancy", "faithfulness", "context_precision")
 _SYSTEM = "You grade answers strictly. Reply with what is asked for and nothing else."
 _TEN = "Reply with one whole number from 0 (not at all) to 10 (entirely)."
 _MOST_TOKENS = 600  # some models think before they answer
-_GRADE = re.compile(r"(?<![\d.,-])(10|\d)(?![\d]|[.,]\d)(?:\s*/\s*10)?")
-_PLACES = re.compile(r"\d+")
+# A number, and of how much it is.
+_GRADE = re.compile(r"(?<![\d.,−–-])(10|\d)(?!\d|[.,−–-]\d)(?:\s*(?:/|(?:out )?of\b)\s*(\d+))?", re.IGNORECASE)
+_PLACES = re.compile(r"(\d+)(?:[ \t]*(?:[-−–—]|to\b)[ \t]*(\d+))?", re.IGNORECASE)
+_NONE = re.compile(r"[\W_]*none\b", re.IGNORECASE)
 
 Judgements = dict[str, float | None]
 
@@ -55,27 +57,32 @@ def grade_in(reply: str | None) -> float | None:
     """
     The grade that a reply gives, from 0 to 1; None if it gives none, or several.
 
-    >>> grade_in("8"), grade_in("Grade: 10/10."), grade_in("between 3 and 5"), grade_in("85"), grade_in(None)
-    (0.8, 1.0, None, None, None)
+    >>> grade_in("8"), grade_in("Grade: 10/10."), grade_in("8 out of 10"), grade_in("between 3 and 5"), grade_in("85")
+    (0.8, 1.0, 0.8, None, None)
     """
-    found = set(_GRADE.findall(reply or ""))
-    return int(found.pop()) / 10 if len(found) == 1 else None
+    found = {(grade, whole or "10") for grade, whole in _GRADE.findall(reply or "")}
+    grade, whole = found.pop() if len(found) == 1 else ("", "")
+    return int(grade) / 10 if whole == "10" else None
 
 
 def precision_in(reply: str | None, count: int) -> float | None:
     """
     The mean, over the lines that a reply names, of the share of lines up to there that it names; 0 for `none`.
 
-    None where it names none and does not say so, or one that is not there.
+    Lines may be named as from one to another. None where it names none and does not say so, or one that is not there.
 
-    >>> precision_in("1, 3", 3), precision_in("None.", 3), precision_in("7", 3), precision_in("Well", 3)
-    (0.8333333333333333, 0.0, None, None)
+    >>> precision_in("1, 3", 3), precision_in("1-3", 3), precision_in("None.", 3), precision_in("7", 3)
+    (0.8333333333333333, 1.0, 0.0, None)
     """
-    places = sorted({int(place) for place in _PLACES.findall(reply or "")})
-    if not places:
-        return 0.0 if reply and "none" in reply.casefold() else None
-    if places[0] < 1 or places[-1] > count:
+    said = reply or ""
+    named = [(int(first), int(last or first)) for first, last in _PLACES.findall(said)]
+    if _NONE.match(said) or (not named and "none" in said.casefold()):  # at first: none of the 3 lines
+        return 0.0
+    if not named:
         return None
+    if not all(1 <= first <= last <= count for first, last in named):
+        return None
+    places = sorted({place for first, last in named for place in range(first, last + 1)})
     return sum(number / place for number, place in enumerate(places, start=1)) / len(places)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from rag.errors import QuestionError
 
 _MOST_BYTES = 500_000_000
 _MOST_TOLD = 20
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ARTICLES = frozenset({"a", "an", "the"})
+_IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
 _SHAPE = '{"question": "…", "answers": ["…"], "document": "…"}'
 
 #: What tells one question from another: its text, the questions before it, its document and its answers.
@@ -146,20 +147,16 @@ def has_answer(text: str, answers: Sequence[str]) -> bool:
     """
     Whether a text contains one of the answers, both without case, punctuation and English articles.
 
-    In whole words, where a script has spaces between them: 5 does not stand in 15.
+    In whole words and numbers, where a script has spaces between them: 5 does not stand in 15, nor in 1.5.
 
     Source: the normalisation of SQuAD (Rajpurkar et al. 2016).
 
     >>> has_answer("It was built by the “Normans”, in 1066.", ["Normans in 1066"]), has_answer("In 1066.", ["6"])
     (True, False)
     """
-    told = [(_spaced, _spaced(text)), (normal, normal(text))]
-    return any(_stands_in(plain, made(answer)) for made, plain in told for answer in answers if normal(answer))
-
-
-def _spaced(text: str) -> str:
     # In a name such as http://localhost:8000, which `normal` makes one word, a part is a word too.
-    return normal("".join(" " if unicodedata.category(one)[0] == "P" else one for one in text))
+    told = [(made, made(text)) for made in (_spaced, normal)]
+    return any(_stands_in(plain, wanted) for made, plain in told for answer in answers if (wanted := made(answer)))
 
 
 def _stands_in(plain: str, wanted: str) -> bool:
@@ -170,17 +167,46 @@ def _stands_in(plain: str, wanted: str) -> bool:
 
 
 def _is_edge(plain: str, at: int) -> bool:
-    """Whether a word may begin or end at a place; between characters of a script without spaces, one always may."""
-    around = plain[max(0, at - 1) : at + 1]
-    return at in (0, len(plain)) or not all(one.isalnum() and not is_unspaced(one) for one in around)
+    """Whether a word may begin or end at a place."""
+    return at in (0, len(plain)) or not all(map(_holds, plain[at - 1 : at + 1]))
+
+
+def _holds(letter: str) -> bool:
+    """
+    Whether a character and its neighbour may be one word: not in a script without spaces between words, nor in
+    Korean, where particles cling to a word. Vowel signs hold; so does the point in a number, the only one left.
+    """
+    if is_unspaced(letter) or "\uac00" <= letter <= "\ud7a3":
+        return False
+    return letter.isalnum() or letter in ".," or unicodedata.category(letter)[0] == "M"
 
 
 def normal(text: str) -> str:
     """
-    A text as SQuAD compares it: lower case, no punctuation, no English articles, single spaces.
+    A text as SQuAD compares it: lower case, no punctuation, no English articles, single spaces; and NFKC.
 
     >>> normal("The  End, at last!")
     'end at last'
     """
-    kept = "".join(one for one in text.lower() if unicodedata.category(one)[0] != "P")
-    return " ".join(_ARTICLES.sub(" ", kept).split())
+    return " ".join(plain for _, plain in _words(text))
+
+
+def _spaced(text: str) -> str:
+    # As `normal`, but with spaces for punctuation, except for the points and commas of a number.
+    words = []
+    for word, _ in _words(text):
+        kept = {found.start() for found in _IN_NUMBER.finditer(word)}
+        words += ["".join(" " if _is_punctuation(one) and at not in kept else one for at, one in enumerate(word))]
+    return " ".join(" ".join(words).split())
+
+
+def _words(text: str) -> Iterator[tuple[str, str]]:
+    # Those between spaces that are no articles, as they are and without punctuation.
+    for word in unicodedata.normalize("NFKC", text).lower().split():
+        plain = "".join(one for one in word if not _is_punctuation(one))
+        if plain and plain not in _ARTICLES:
+            yield word, plain
+
+
+def _is_punctuation(letter: str) -> bool:
+    return unicodedata.category(letter)[0] == "P"

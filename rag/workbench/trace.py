@@ -24,6 +24,7 @@ _PLACES = frozenset(
     """.split()
 )
 _ROOT = Path(__file__).parents[1]
+_BESIDE = frozenset({"__main__.py", "commands.py", "feedback.py"})
 _SHORT = 16  # characters of a digest
 
 
@@ -35,8 +36,9 @@ class Fingerprint:
     Attributes:
         mode: which models might answer.
         models: the names of the SLM and of the LLM, if there is one.
-        settings, documents: digests of the settings that shape answers, and of the names and texts of the documents.
-        code: a digest of the program; another one is no reason to refuse, but to say so.
+        settings, documents: digests of the settings that shape answers, with what the calibration file says if there is
+            one, and of the names and texts of the documents.
+        code: a digest of the program and the weights that it ships; another one is no reason to refuse, but to say so.
         large_model: as of `figures.summed_up`.
     """
 
@@ -55,7 +57,10 @@ class Fingerprint:
 
 def fingerprint(assistant: Assistant, mode: Mode, *, large_model: str | None = None) -> Fingerprint:
     """What makes the answers of a started assistant what they are."""
-    chosen = assistant.settings.model_dump(mode="json", exclude=set(_PLACES))
+    settings = assistant.settings
+    chosen = settings.model_dump(mode="json", exclude=set(_PLACES))
+    if settings.calibration.is_file():
+        chosen["calibration"] = settings.calibration.read_text(encoding="utf-8", errors="replace")
     entries = assistant.library.shelf.entries.values()
     models = assistant.models
     return Fingerprint(
@@ -63,14 +68,17 @@ def fingerprint(assistant: Assistant, mode: Mode, *, large_model: str | None = N
         tuple(one.label for one in (models.slm, models.llm) if one) if models else (),
         _digest(json.dumps(chosen, sort_keys=True)),
         _digest("\n".join(sorted(f"{entry.name} {entry.digest}" for entry in entries))),
-        _digest("".join(path.read_text(encoding="utf-8") for path in sorted(_ROOT.rglob("*.py")) if _shapes(path))),
+        _digest("".join(path.read_text(encoding="utf-8") for path in sorted(_ROOT.rglob("*")) if _shapes(path))),
         large_model,
     )
 
 
 def _shapes(path: Path) -> bool:
-    # What measures, and what reads the command line, makes no answer another one.
-    return path.parent.name != "workbench" and path.name != "__main__.py"
+    # What measures makes no answer another one, nor does what only reads the command line, or notes what readers say.
+    name = path.relative_to(_ROOT).as_posix()
+    return name == "calibration.json" or (
+        path.suffix == ".py" and not name.startswith("workbench/") and name not in _BESIDE
+    )
 
 
 def _digest(text: str) -> str:

@@ -121,3 +121,26 @@ def test_the_button_can_be_switched_off(page: Page, start_chat: StartChat, scrip
     ask(page, QUESTION)
     page.locator(".gr-fall-line").wait_for(timeout=20_000)
     assert page.locator(".gr-mark").count() == 0
+
+
+def test_a_request_that_never_ends_gives_the_form_back_with_a_sentence(page: Page, chat: Chat) -> None:
+    """After 20 seconds; the words are still there, and the next click works."""
+    notes(chat).unlink(missing_ok=True)
+    open_chat(page, chat)
+    ask(page, QUESTION)
+    page.get_by_role("button", name="Not right?").click(timeout=20_000)
+    page.get_by_label("What would be right?").fill("reset")
+    page.route("**/project/action", lambda route: None)  # as where the connection is lost
+    page.clock.install()
+    save = page.get_by_role("button", name="Save")
+    with page.expect_request("**/project/action"):
+        save.click()
+    expect(save).to_have_attribute("aria-disabled", "true")
+    page.clock.run_for(20_000)
+    expect(page.get_by_role("alert").filter(has_text="The chat did not answer")).to_be_visible()
+    expect(save).to_have_attribute("aria-disabled", "false")
+    expect(page.get_by_label("What would be right?")).to_have_value("reset")
+    page.unroute("**/project/action")
+    save.click()
+    expect(page.get_by_text("Noted in feedback.jsonl.")).to_be_visible()
+    assert [note.answers for note in read_notes(notes(chat)).notes] == [("reset",)]
