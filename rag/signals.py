@@ -99,8 +99,8 @@ class Draft:
         Citation marks, the numbers of list items, headings and code are none.
         """
         told = f"{self.shown} {self.question[:_MOST_CHARACTERS]}"
-        known = {float(value) for value in _values(told)}
-        known |= {reading for found in _DIGITS.findall(told) for reading in _readings(found)}
+        standing = {*_DIGITS.findall(told), *(value.lstrip("-") for value in _values(told))}
+        known = {reading for found in standing for reading in _readings(found)}
         claimed = _NO_CLAIM.sub(" ", without_marks(self.head))
         return [found for found in _DIGITS.findall(claimed) if not _readings(found) & known]
 
@@ -317,9 +317,9 @@ def _bare(name: str) -> str:
 
 
 def _readings(digits: str) -> set[float]:
-    # 1,000 is a thousand or one, as its writer is used to.
+    # 1,000 is a thousand or one, as its writer is used to; 127.0.0.1 is as good as 127001.
     plain = [digits.replace(",", ""), digits.replace(".", "").replace(",", ".")]
-    return {float(one) for one in plain if one.count(".") < 2} or {math.inf}
+    return {float(one) for one in plain if one.count(".") < 2}
 
 
 def _values(text: str) -> set[str]:

@@ -70,6 +70,13 @@ def test_one_token_that_nobody_expected_does_not_decide_alone() -> None:
     assert sureness(drafted("", logprobs=[-9999.0, -0.1]))["least_logprob"] == -10.0
 
 
+@pytest.mark.parametrize("number", ["127.0.0.1", "1,2,3", "1..2", "१२", "3.0", "-5", "ten", "1.2.3-4", "9" * 400])
+def test_a_number_that_stands_in_the_evidence_is_not_invented(number: str) -> None:
+    """However it is written, and however odd."""
+    evidence = sentences_of(Chunk(f"It is {number} of all.", "x.md"))
+    assert Draft(f"So it is {number}!", QUESTION, evidence).invented_numbers == []
+
+
 def test_a_very_long_draft_is_judged_by_its_beginning() -> None:
     """Judging happens between two tokens."""
     long = drafted("It is 7. " + "word " * 2_000 + "Port 9000.")
@@ -211,6 +218,7 @@ def test_a_supported_draft_has_more_confidence_than_one_that_is_made_up() -> Non
         pytest.param("The chat listens on port 8000.0.", None, id="with decimals"),
         pytest.param("The chat listens on port 8.000.", None, id="with the other separator"),
         pytest.param("`x = 7`\n\nThe chat listens on port 8000.", None, id="in code"),
+        pytest.param("The chat listens on port 8000 of 127.0.0.1.", "the documents do not say 127.0.0.1", id="address"),
         pytest.param("There are two: the chat listens on port 8000.", None, id="counted in words"),
         pytest.param("The text does not say.", "the draft says that the documents do not say", id="says nothing"),
         pytest.param("The text does not say why. The chat listens on port 8000.", None, id="and says something"),
