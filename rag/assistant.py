@@ -273,7 +273,8 @@ class Assistant:
         elif routed.route == "abstained":
             cited = _quotation(quotes, "The documents do not say. This comes nearest:")
         else:
-            cited = await asyncio.to_thread(cite, routed.final.text, task.evidence)
+            known = routed.final.cited
+            cited = known if known else await asyncio.to_thread(cite, routed.final.text, task.evidence)
         task.watch.lap("llm_judge" if asked_llm else "judge")
         draft = routed.draft
         replaced = draft if draft is not None and draft is not routed.final and draft.text else None

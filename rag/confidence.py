@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rag.calibration import BIAS, SHIPPED, Calibration
 from rag.chunking import count_words
-from rag.evidence import cite
+from rag.evidence import Cited
 from rag.hedging import hedges
 from rag.signals import SURENESS, Draft, measure
 
@@ -62,28 +62,19 @@ def judge(draft: Draft, *, calibration: Calibration = SHIPPED) -> Confidence:
     return Confidence(value, "logprob+support" if sure else "support", parts)
 
 
-def doubt_of(draft: Draft, *, unsupported: bool) -> str | None:
+def doubt_of(draft: Draft, cited: Cited) -> str | None:
     """
     What in a finished draft's words speaks against it whatever its confidence; None if nothing does.
 
     Words that say that nothing is said are no such thing where the documents bear them out.
 
-    Args:
-        draft: finished.
-        unsupported: as `is_unsupported` has it.
-
-    >>> doubt_of(Draft("It is 20 MB.", "How large is it?", ()), unsupported=True)
+    >>> from rag.evidence import cite
+    >>> doubt_of(Draft("It is 20 MB.", "How large is it?", ()), cite("It is 20 MB.", ()))
     'the documents do not say 20'
     """
-    if unsupported and hedges(draft.head):
+    if cited.is_bare and hedges(draft.head):
         return SAYS_NOTHING
     return f"the documents do not say {draft.invented_numbers[0]}" if draft.invented_numbers else None
-
-
-def is_unsupported(draft: Draft) -> bool:
-    """Whether a draft claims something, and no sentence of it can be cited."""
-    cited = cite(draft.head, draft.evidence)
-    return bool(cited.unsupported) and not cited.citations
 
 
 def repeats_itself(draft: str, *, words_in_a_row: int = 6) -> bool:

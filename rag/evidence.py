@@ -96,6 +96,11 @@ class Cited:
     citations: tuple[Citation, ...]
     unsupported: int = 0
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether something is claimed, and none of it has a source."""
+        return bool(self.unsupported) and not self.citations
+
 
 NO_SOURCE = "[no source]"
 

@@ -14,7 +14,7 @@ from rag.chunking import is_unspaced
 from rag.confidence import Confidence, judge, repeats_itself
 from rag.errors import ModelError
 from rag.events import Token, Waiting
-from rag.evidence import Evidence
+from rag.evidence import Cited, Evidence
 from rag.prompts import Message
 from rag.rules import Ledger, below
 from rag.settings import Mode
@@ -44,6 +44,7 @@ class Reply:
         cut: why it is not whole, in words; None if it is.
         tokens: how many came, counted here: one a log-probability, or one a piece where there are none.
         hopeless: whether it was stopped because its confidence was too low to go on.
+        cited: a whole draft with its citations; None where it was not looked at.
     """
 
     text: str
@@ -55,6 +56,7 @@ class Reply:
     cut: str | None = None
     tokens: int = 0
     hopeless: bool = False
+    cited: Cited | None = None
 
 
 @dataclass(frozen=True)

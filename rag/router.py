@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from rag.backends.base import Backend
 from rag.chunking import count_words
-from rag.confidence import SAYS_NOTHING, doubt_of, is_unsupported, judge
+from rag.confidence import SAYS_NOTHING, doubt_of, judge
 from rag.errors import ModelUnavailable
 from rag.events import Escalated, Route, Status, Token, Verdict, Waiting
+from rag.evidence import cite
 from rag.generation import Generation, Look, Reply, Task
 from rag.prompts import Message, build_refine_messages
 from rag.rules import Ledger, Rules, below, matching, reason_not_to_escalate, reason_to_skip_the_draft, would_keep
@@ -185,8 +186,11 @@ class HybridRouter:
         if draft.text and draft.confidence is None:
             draft = replace(draft, confidence=judge(task.draft(draft), calibration=task.calibration))
         failed = draft.cut if small.failed else None
-        bare = bool(draft.text and not draft.cut) and await asyncio.to_thread(is_unsupported, task.draft(draft))
-        said = doubt_of(task.draft(draft), unsupported=bare) if not draft.cut else None
+        said, bare = None, False
+        if draft.text and not draft.cut:
+            cited = await asyncio.to_thread(cite, draft.text, task.evidence)
+            draft = replace(draft, cited=cited)
+            said, bare = doubt_of(task.draft(draft), cited), cited.is_bare
         doubt = draft.cut or reason_to_escalate(
             draft, min_words=task.min_draft_words, min_confidence=task.min_confidence, doubt=said
         )

@@ -10,9 +10,9 @@ import pytest
 
 from rag.calibration import SHIPPED, VERSION, Calibration, read_calibration, write_calibration
 from rag.chunking import Chunk
-from rag.confidence import doubt_of, is_unsupported, judge, repeats_itself
+from rag.confidence import doubt_of, judge, repeats_itself
 from rag.errors import CalibrationError
-from rag.evidence import sentences_of
+from rag.evidence import cite, sentences_of
 from rag.opposites import _OPPOSITES, contradicts, is_negated
 from rag.signals import SURENESS, Draft, measure, sureness
 
@@ -228,21 +228,21 @@ def test_a_supported_draft_has_more_confidence_than_one_that_is_made_up() -> Non
 def test_some_words_speak_against_a_draft_whatever_its_confidence(text: str, doubt: str | None) -> None:
     """'The embedded model is 20 MB.' once had a confidence of 0.62; the documents say 98."""
     draft = drafted(text)
-    assert doubt_of(draft, unsupported=is_unsupported(draft)) == doubt
+    assert doubt_of(draft, cite(draft.text, draft.evidence)) == doubt
 
 
 def test_what_the_documents_bear_out_is_no_hedge() -> None:
     """'Sources are not given' may be just what they say."""
     said = "Sources are not given for code blocks."
     draft = Draft(said, "Are sources given for code?", sentences_of(Chunk(said, "x.md")))
-    assert doubt_of(draft, unsupported=is_unsupported(draft)) is None
+    assert doubt_of(draft, cite(draft.text, draft.evidence)) is None
 
 
-def test_a_draft_without_one_sentence_that_can_be_cited_is_unsupported() -> None:
+def test_a_draft_without_one_sentence_that_can_be_cited_is_bare() -> None:
     """One that can be is enough: the others carry their mark."""
-    assert is_unsupported(drafted("Monks in Lyon brewed it."))
-    assert not is_unsupported(drafted("The chat listens on port 8000. Monks in Lyon brewed it."))
-    assert not is_unsupported(drafted("```\nchainlit run app.py\n```"))  # code claims nothing
+    assert cite("Monks in Lyon brewed it.", EVIDENCE).is_bare
+    assert not cite("The chat listens on port 8000. Monks in Lyon brewed it.", EVIDENCE).is_bare
+    assert not cite("```\nchainlit run app.py\n```", EVIDENCE).is_bare  # code claims nothing
 
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -80,6 +80,22 @@ def test_each_answer_stands_in_its_document_word_for_word() -> None:
     assert [said for _, said in PHRASES if not 1 <= len(said.split()) <= 6] == []
 
 
+def test_each_answer_of_the_conversations_stands_in_its_page_too() -> None:
+    """The benchmark of follow-ups would refuse to run, and nobody would see it here."""
+    conversations = [json.loads(line) for line in CONVERSATIONS.read_text(encoding="utf-8").splitlines()]
+    lost = [
+        (one["id"], turn["question"], turn["answers"])
+        for one in conversations
+        if one["docs"] == "manual"
+        for turn in one["turns"]
+        if turn["answers"]
+        and not any(
+            has_answer((DOCS / name).read_text(encoding="utf-8"), turn["answers"]) for name in turn["documents"]
+        )
+    ]
+    assert lost == []
+
+
 def test_no_question_gives_its_answer_away() -> None:
     """Else a sentence that only repeats the question would count as right."""
     assert [known.question for known in HOUSE.known if has_answer(known.question, known.answers)] == []
