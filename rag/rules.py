@@ -40,7 +40,7 @@ class Rules:
     escalate: Escalate = "auto"
     topics: tuple[str, ...] = ()
     weak_coverage: float = 0.0
-    early_tokens: int = 16
+    early_tokens: int = 12
     early_confidence: float = 0.25
     per_minute: int = 0
     per_chat: int = 0

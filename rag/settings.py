@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         description="The weights that python -m rag calibrate fitted to your questions, used if the file is there.",
     )
     early_tokens: int = Field(
-        16, ge=0, le=32_000, description="After how many tokens a draft is first judged while it grows; 0: never."
+        12, ge=0, le=32_000, description="After how many tokens a draft is first judged while it grows; 0: never."
     )
     early_confidence: float = Field(
         0.25,

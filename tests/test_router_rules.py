@@ -146,18 +146,18 @@ async def test_a_large_model_that_says_nothing_is_replaced_by_the_draft_that_was
 
 
 async def test_a_hopeless_draft_is_stopped_and_escalated_in_place() -> None:
-    """After 16 tokens, not after the last; the model stops too, and the reader sees what it had written."""
+    """After 12 tokens, not after the last; the model stops too, and the reader sees what it had written."""
     slm, llm = ScriptedBackend(HOPELESS), ScriptedBackend(ANSWER)
     events = await route(slm, llm)
     (escalated,) = [event for event in events if isinstance(event, Escalated)]
     draft = text_of(events[: events.index(escalated)])
-    assert draft == " ".join(OFF_TOPIC.split()[:16])
+    assert draft == " ".join(OFF_TOPIC.split()[:12])
     assert escalated.draft == draft
-    assert escalated.reason.startswith("hopeless after 16 tokens: 0.0")
+    assert escalated.reason.startswith("hopeless after 12 tokens: 0.0")
     assert escalated.reason.endswith(" < 0.25")
     assert (slm.open, events[-1].route, events[-1].final.text) == (0, "escalated", ANSWER)
     verdict = events[-1].verdict
-    assert (verdict.stopped, verdict.tokens, verdict.at_most, verdict.threshold) == (True, 16, 160, 0.25)
+    assert (verdict.stopped, verdict.tokens, verdict.at_most, verdict.threshold) == (True, 12, 160, 0.25)
     assert verdict.kept_at == 0.0
     assert events[-1].draft.confidence.value < 0.25
 
@@ -168,18 +168,18 @@ async def test_without_a_large_model_to_ask_a_hopeless_draft_gives_way_to_the_qu
     llm = ScriptedBackend(ANSWER)
     events = await route(ScriptedBackend(HOPELESS), llm if mode == "slm" else None, mode=mode)
     assert (events[-1].route, llm.requests) == ("quoted", [])
-    assert events[-1].reason.startswith("hopeless after 16 tokens: ")
-    assert len(text_of(events).split()) == 16
+    assert events[-1].reason.startswith("hopeless after 12 tokens: ")
+    assert len(text_of(events).split()) == 12
 
 
 async def test_a_draft_that_goes_astray_later_is_seen_at_one_of_the_next_looks() -> None:
-    """It is looked at every 8 tokens: well at 16, hopeless at 24."""
+    """It is looked at every 8 tokens: well at 12, hopeless at 20."""
     start = pieces("The chat listens on port 8000. It listens on port 8000, says the chat: port 8000", -0.01)
     assert len(start) == 16
     slm = Playing(*start, *pieces(OFF_TOPIC, -20.0))
     routed = (await route(slm, ScriptedBackend(ANSWER)))[-1]
-    assert routed.reason.startswith("hopeless after 24 tokens: ")
-    assert routed.verdict.tokens == 24
+    assert routed.reason.startswith("hopeless after 20 tokens: ")
+    assert routed.verdict.tokens == 20
 
 
 @pytest.mark.parametrize(
