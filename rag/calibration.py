@@ -96,5 +96,5 @@ def _are_weights(weights: Mapping[object, object]) -> bool:
     )
 
 
-#: Fitted on SmolLM2's drafts for SQuAD questions, a half of them unanswerable; see benchmarks/README.md.
+#: Fitted on SmolLM2's drafts for SQuAD questions, nine in twenty of them unanswerable; see benchmarks/README.md.
 SHIPPED = read_calibration(Path(__file__).with_name("calibration.json"))
