@@ -137,7 +137,7 @@ class Generation:
             self._note_wait()
             self.reply = replace(self.reply, cut=str(error))
             watch.lap(f"{self._prefix}{'generate' if self.reply.text else 'send'}")
-        self.reply = replace(self.reply, text=self.reply.text.strip())
+        self.reply = replace(self.reply, text=_tidy(self.reply.text))
         if not self.reply.text and not self.reply.cut:
             self.reply = replace(self.reply, cut=f"{self.reply.model} gave an empty answer")
 
@@ -208,6 +208,12 @@ def _grown(reply: Reply, said: Sequence[Text]) -> Reply:
     logprobs = _joined([piece.logprobs for piece in said])
     tops = _joined([piece.tops for piece in said]) if logprobs else None
     return replace(reply, text=_text(said), logprobs=logprobs, tops=tops, tokens=_count(said))
+
+
+def _tidy(text: str) -> str:
+    # The evidence is a list, and small models copy its dash with the sentence.
+    text = text.strip()
+    return text[2:].lstrip() if text.startswith("- ") and "\n" not in text else text
 
 
 def _whole_words(text: str) -> str:

@@ -129,6 +129,21 @@ async def test_a_good_draft_is_kept_and_the_large_model_is_not_asked() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        pytest.param(f"- {GOOD.text}", GOOD.text, id="copied with its dash"),
+        pytest.param(f"- {GOOD.text}\n- {GOOD.text}", f"- {GOOD.text}\n- {GOOD.text}", id="a list stays one"),
+        pytest.param("-5 degrees, port 8000.", "-5 degrees, port 8000.", id="a sign"),
+    ],
+)
+async def test_a_dash_that_came_with_the_evidence_is_no_list(said: str, text: str) -> None:
+    """Small models copy it; a list of one item is none."""
+    routed = (await route(ScriptedBackend(Script(said, logprob=-0.01)), min_confidence=0.0))[-1]
+    assert routed.final.text == text
+
+
+@pytest.mark.anyio
 async def test_low_confidence_draft_is_escalated() -> None:
     """A draft below the threshold is set aside and the large model answers the same prompt."""
     slm, llm = ScriptedBackend(DOUBTFUL), ScriptedBackend(ANSWER)
