@@ -129,6 +129,8 @@ async def _aloud(assistant: Assistant, question: str, mode: Mode | None) -> Answ
                     print(f"\n{reason}: asking the large model", file=sys.stderr)
                 case Answered(answer=answer):
                     print(file=sys.stderr)
+                    if answer.draft and answer.route in ("quoted", "abstained"):
+                        print(f"The draft above is set aside: {answer.reason}\n", file=sys.stderr)
                     _print_answer(answer)
                     return answer
     raise AssertionError("an answer ends every question")
@@ -332,6 +334,9 @@ async def _rows(
                 if trace:
                     trace.add(row)
                 progress.step()
+    # As asked, not as answered: what is drawn from them by chance must not depend on which was quicker.
+    places = {one.key: place for place, one in enumerate(known)}
+    rows.sort(key=lambda row: places[row.key])
     return rows, large_model
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
 from rag.backends.openai_compatible import OpenAICompatible
-from rag.calibration import SHIPPED, read_calibration
+from rag.calibration import SHIPPED, lacks, read_calibration
 from rag.documents import Document
 from rag.errors import CalibrationError, DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
@@ -392,6 +392,9 @@ class Assistant:
             return
         if found.model != model:
             log.warning("the shipped weights are used: %s is for drafts of %s, not of %s", path, found.model, model)
+            return
+        if missing := lacks(found):
+            log.warning("the shipped weights are used: %s has no weight for %s", path, ", ".join(missing))
             return
         self._calibration = found
         if found.threshold is not None and "min_confidence" not in self.settings.model_fields_set:

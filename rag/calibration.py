@@ -96,5 +96,11 @@ def _are_weights(weights: Mapping[object, object]) -> bool:
     )
 
 
+def lacks(calibration: Calibration) -> list[str]:
+    """The signals that a calibration has no weight for, though the shipped one has, which would be as good as 0."""
+    names = SHIPPED.without_logprobs.keys()
+    return sorted((names - calibration.without_logprobs.keys()) | (names - calibration.with_logprobs.keys()))
+
+
 #: Fitted on SmolLM2's drafts for SQuAD questions, nine in twenty of them unanswerable; see benchmarks/README.md.
 SHIPPED = read_calibration(Path(__file__).with_name("calibration.json"))

@@ -15,7 +15,7 @@ import pytest
 from rag.assistant import Assistant, Knobs, build_assistant
 from rag.backends.choose import Models
 from rag.backends.scripted import Script, ScriptedBackend
-from rag.calibration import Calibration, write_calibration
+from rag.calibration import SHIPPED, Calibration, write_calibration
 from rag.confidence import Confidence
 from rag.errors import Busy, DocumentsError, ModelBroke, QuestionError
 from rag.events import Answer, Answered, Cost, Escalated, Retrieved, Token, Verdict, Waiting
@@ -387,7 +387,7 @@ async def test_the_real_embedded_model_answers_through_the_real_pipeline(docs: P
     assert answer.confidence.signal == "logprob+support"
 
 
-WEIGHTS = {"bias": 3.0, "support": 0.0}
+WEIGHTS = dict.fromkeys(SHIPPED.without_logprobs, 0.0) | {"bias": 3.0}
 
 
 def calibrated(tmp_path: Path, **changes: Any) -> Path:
@@ -406,6 +406,18 @@ async def test_the_users_calibration_decides_and_brings_its_threshold(make_assis
     assert (answer.route, answer.verdict and answer.verdict.threshold) == ("slm", 0.9)
     strict = await answer_of(make_assistant(ScriptedBackend(GOOD), calibration=path, min_confidence=0.99))
     assert (strict.route, strict.verdict and strict.verdict.threshold) == ("quoted", 0.99)
+
+
+async def test_a_calibration_that_lacks_a_weight_is_ignored_with_a_warning(
+    make_assistant: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would count as 0, and nobody would know why good drafts are set aside."""
+    some = {name: weight for name, weight in WEIGHTS.items() if name != "support"}
+    path = calibrated(tmp_path, with_logprobs=some)
+    answer = await answer_of(make_assistant(ScriptedBackend(GOOD), calibration=path))
+    assert answer.verdict is not None
+    assert answer.verdict.threshold == 0.60
+    assert f"{path} has no weight for support" in caplog.text
 
 
 @pytest.mark.parametrize("fault", ["another model", "broken"])

@@ -145,7 +145,8 @@ GOOD = {"question": "Who?", "answers": ["she"]}
         pytest.param('{"question"', "line 2 is not JSON", id="cut short"),
         pytest.param('{"question": "Why?"}', "line 2 must be", id="no answers"),
         pytest.param('{"question": " ", "answers": []}', "line 2 must be", id="empty question"),
-        pytest.param('{"question": "Why?", "answers": [3]}', "line 2 must be", id="a number as answer"),
+        pytest.param('{"question": "Why?", "answers": [3]}', 'line 2: "answers" must be', id="a number as answer"),
+        pytest.param('{"question": "Why?", "answers": [" "]}', 'line 2: "answers" must be', id="an empty answer"),
         pytest.param('["Why?"]', "line 2 must be", id="a list"),
         pytest.param("[" * 100_000, "line 2 is not JSON", id="too deep"),
         pytest.param(

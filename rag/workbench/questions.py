@@ -17,7 +17,7 @@ _MOST_BYTES = 500_000_000
 _MOST_TOLD = 20
 _ARTICLES = frozenset({"a", "an", "the"})
 _IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
-_SHAPE = '{"question": "…", "answers": ["…"], "document": "…"}'
+_SHAPE = '{"question": "…", "answers": ["…"], "document": "…"}, with "answers": [] where there is none'
 
 #: What tells one question from another: its text, the questions before it, its document and its answers.
 Key = tuple[str, tuple[str, ...], str, tuple[str, ...]]
@@ -127,7 +127,11 @@ def _known(line: str, where: str) -> Known:
     match found:
         case {"question": str(question), "answers": list(answers), **rest} if question.strip():
             document, history = rest.get("document", ""), rest.get("history", [])
-            if _all_texts(answers) and isinstance(document, str):
+            if not _all_texts(answers) or not all(map(str.strip, answers)):
+                raise QuestionError(
+                    f'{where}: "answers" must be a list of texts that are not empty, was: {answers!r:.80}'
+                )
+            if isinstance(document, str):
                 if not isinstance(history, list) or not _all_texts(history) or not all(map(str.strip, history)):
                     raise QuestionError(f'{where}: "history" must be a list of earlier questions, was: {history!r:.80}')
                 false_premise = rest.get("false_premise", False)
