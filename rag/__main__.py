@@ -38,7 +38,7 @@ from rag.workbench.drawing import drawn, tables
 from rag.workbench.evaluate import Evaluation
 from rag.workbench.evaluate import summed_up as found_figures
 from rag.workbench.figures import summed_up
-from rag.workbench.questions import Known, read_questions
+from rag.workbench.questions import Known, read_questions, told
 from rag.workbench.rows import Row, collect
 from rag.workbench.trace import Trace, fingerprint
 
@@ -224,7 +224,7 @@ async def _searched(options: argparse.Namespace, settings: Settings, known: Sequ
     began = time.perf_counter()
     async with _open_library(settings, learn=None) as shelf:
         index_s = time.perf_counter() - began
-        _refuse_absent(known, shelf, options, settings)
+        known = _present(known, shelf, options, settings)
         evaluation = Evaluation(shelf, k=settings.k, evidence_tokens=settings.evidence_tokens)
         progress = _Progress(len(known))
         found = []
@@ -299,7 +299,7 @@ async def _collected(
         if assistant.faults:  # figures of a half of it would look like those of a bad whole
             raise ModelUnavailable("\n".join(assistant.faults))
         model = assistant.models.slm.label if assistant.models else ""
-        _refuse_absent(known, assistant.library.shelf, options, settings)
+        known = _present(known, assistant.library.shelf, options, settings)
         await assistant.library.learn()
         rows, large_model = await _rows(assistant, known, mode, trace, judge=judge)
     finally:
@@ -348,11 +348,16 @@ def _refuse_among_documents(path: Path, settings: Settings) -> None:
         raise QuestionError(f"{path} lies among the documents and would be read as one. Put it elsewhere.")
 
 
-def _refuse_absent(known: Sequence[Known], shelf: Shelf, options: argparse.Namespace, settings: Settings) -> None:
-    # A wrong folder must not look like a bad search.
-    for one in known:
-        if one.document and one.document not in shelf.entries:
-            raise QuestionError(f"{options.questions} names {one.document}, which is not in {settings.docs_dir}.")
+def _present(known: Sequence[Known], shelf: Shelf, options: argparse.Namespace, settings: Settings) -> Sequence[Known]:
+    """The questions whose documents are there; of the others it is told, as they must not look like a bad search."""
+    absent = [one for one in known if one.document and one.document not in shelf.entries]
+    where = f"which is not in {settings.docs_dir}, and is left out."
+    faults = [f"{options.questions}, line {one.line} names {one.document}, {where}" for one in absent]
+    if len(absent) == len(known):
+        raise QuestionError("\n".join([*told(faults), "No question is left. Name the folder with --docs."]))
+    for fault in told(faults):
+        print(fault, file=sys.stderr)
+    return [one for one in known if one not in absent]
 
 
 def _feedback(options: argparse.Namespace, settings: Settings) -> int:

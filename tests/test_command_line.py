@@ -123,7 +123,13 @@ def test_eval_names_a_document_that_is_not_there(docs: Path, tmp_path: Path) -> 
     questions.write_text('{"question": "Why?", "answers": ["so"], "document": "gone.md"}', encoding="utf-8")
     done = run("eval", str(questions), "--docs", str(docs), "--retrieval")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "names gone.md, which is not in" in done.stderr
+    assert "line 1 names gone.md, which is not in" in done.stderr
+    assert "No question is left. Name the folder with --docs." in done.stderr
+    with questions.open("a", encoding="utf-8") as more:
+        more.write('\n{"question": "Which button must I hold?", "answers": ["reset"], "document": "ports.md"}')
+    done = run("eval", str(questions), "--docs", str(docs), "--retrieval", "--json")
+    assert (done.returncode, json.loads(done.stdout)["questions"]) == (0, 1)
+    assert "names gone.md" in done.stderr
 
 
 def test_the_folder_that_one_is_in_can_be_named(docs: Path) -> None:

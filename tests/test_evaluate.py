@@ -113,7 +113,7 @@ def test_a_follow_up_is_looked_up_with_the_subject_of_its_conversation(docs: Pat
 def written(path: Path, *lines: object) -> Path:
     """A file with these lines; what is no text becomes JSON."""
     texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
-    path.write_text("\n".join(texts), encoding="utf-8")
+    path.write_text("\n".join(texts), encoding="utf-8", errors="surrogateescape")
     return path
 
 
@@ -148,6 +148,7 @@ GOOD = {"question": "Who?", "answers": ["she"]}
         pytest.param('{"question": "Why?", "answers": [3]}', 'line 2: "answers" must be', id="a number as answer"),
         pytest.param('{"question": "Why?", "answers": [" "]}', 'line 2: "answers" must be', id="an empty answer"),
         pytest.param('["Why?"]', "line 2 must be", id="a list"),
+        pytest.param("\udce9", "line 2 is not UTF-8", id="another encoding"),
         pytest.param("[" * 100_000, "line 2 is not JSON", id="too deep"),
         pytest.param(
             '{"question": "Why?", "answers": [], "history": "Who?"}', '"history" must be a list', id="history"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Known:
         document: the name of the document that has the answer; empty: any.
         history: the questions asked before it in the same conversation, oldest first.
         false_premise: it takes for granted what is not so; it has no answers then.
+        line: where it stands in its file, from 1 on; 0 if that is not known.
     """
 
     question: str
@@ -41,6 +43,7 @@ class Known:
     document: str = ""
     history: tuple[str, ...] = ()
     false_premise: bool = False
+    line: int = field(default=0, compare=False)
 
     @property
     def key(self) -> Key:
@@ -64,7 +67,7 @@ class Questions:
     @property
     def told(self) -> list[str]:
         """The faults, as many as somebody will read."""
-        return _told(self.faults)
+        return told(self.faults)
 
 
 def read_questions(path: Path) -> Questions:
@@ -75,17 +78,21 @@ def read_questions(path: Path) -> Questions:
     wrong, or is the same as an earlier one, is left out and told of in `faults`.
 
     Raises:
-        QuestionError: the file is missing, cannot be read, is not UTF-8, or has no question that can be asked.
+        QuestionError: the file is missing, cannot be read, or has no question that can be asked.
     """
     known: dict[Key, Known] = {}
     first: dict[Key, int] = {}
     faults: list[str] = []
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
+    for number, raw in enumerate(_lines(path), start=1):
         where = f"{path}, line {number}"
         try:
-            one = _known(line, where)
+            line = raw.decode("utf-8")
+            if not line.strip():
+                continue
+            one = replace(_known(line, where), line=number)
+        except UnicodeDecodeError:
+            faults.append(f"{where} is not UTF-8. Save it as UTF-8.")
+            continue
         except QuestionError as error:
             faults.append(str(error))
             continue
@@ -94,11 +101,11 @@ def read_questions(path: Path) -> Questions:
             continue
         known[one.key], first[one.key] = one, number
     if not known:
-        raise QuestionError("\n".join([*_told(faults), f"{path} has no questions. Put one JSON object on each line."]))
+        raise QuestionError("\n".join([*told(faults), f"{path} has no questions. Put one JSON object on each line."]))
     return Questions(tuple(known.values()), tuple(faults))
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[bytes]:
     if not path.exists():
         raise QuestionError(f"{path} cannot be read: there is no such file. Name a file of questions in JSON Lines.")
     try:
@@ -107,14 +114,11 @@ def _lines(path: Path) -> list[str]:
         raw = path.read_bytes()
     except OSError as error:
         raise QuestionError(f"{path} cannot be read ({error}). Name a file of questions in JSON Lines.") from error
-    try:
-        return raw.decode("utf-8-sig").split("\n")  # not at the other line ends that JSON may contain
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise QuestionError(f"{path} cannot be read: line {line} is not UTF-8. Save it as UTF-8.") from error
+    return raw.removeprefix(codecs.BOM_UTF8).split(b"\n")  # not at the other line ends that JSON may contain
 
 
-def _told(faults: Sequence[str]) -> list[str]:
+def told(faults: Sequence[str]) -> list[str]:
+    """Faults, as many as somebody will read."""
     more = len(faults) - _MOST_TOLD
     return [*faults[:_MOST_TOLD], *([f"… and {more:,} more lines that are left out."] if more > 0 else [])]
 
