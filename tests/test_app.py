@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chat import Reader, reader
-from rag.calibration import Calibration, write_calibration
+from rag.calibration import SHIPPED, Calibration, write_calibration
 from tests.model_server import DONE, HEAD, ModelServer, chunk, models, usage
 from tests.running_chat import prepare_folder, running_chat
 
@@ -17,7 +17,10 @@ pytestmark = pytest.mark.anyio
 
 QUESTION = "For how long must I hold the reset button?"
 ANSWER = [HEAD, chunk("Hold the reset button for ten seconds."), chunk(finish="stop"), usage(40, 8), DONE]
-WEIGHTS = {"bias": 1.4, "support": 0.0}  # a confidence of 0.80, whatever the draft
+WEIGHTS = dict.fromkeys(SHIPPED.without_logprobs, 0.0) | {
+    "bias": 1.4,
+    "support": 0.0,
+}  # a confidence of 0.80, whatever the draft
 SHOWN = {"mode": "hybrid", "k": 4, "evidence_tokens": 100, "min_draft_words": 3, "min_confidence": 0.6}
 
 
