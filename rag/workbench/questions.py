@@ -43,7 +43,7 @@ class Known:
     document: str = ""
     history: tuple[str, ...] = ()
     false_premise: bool = False
-    line: int = field(default=0, compare=False)
+    line: int = field(default=0, compare=False, repr=False)
 
     @property
     def key(self) -> Key:
