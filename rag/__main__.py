@@ -248,6 +248,8 @@ async def _answered(options: argparse.Namespace, settings: Settings, known: Sequ
 async def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
     """Ask the questions with every draft whole, fit the confidence to what came of it, and write it down."""
     out = options.out or settings.calibration
+    if out is None:
+        raise CalibrationError("RAG_CALIBRATION is none. Name the file for the weights with --out.")
     trace = options.trace or out.parent / f"{out.stem}.rows.jsonl"
     written = [out, trace, *([options.svg] if options.svg else [])]
     if len({path.resolve() for path in (options.questions, *written)}) <= len(written):

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
 from rag.backends.openai_compatible import OpenAICompatible
-from rag.calibration import SHIPPED, lacks, read_calibration
+from rag.calibration import SHIPPED, calibration_for
 from rag.documents import Document
-from rag.errors import CalibrationError, DocumentsError, ModelError, QuestionError
+from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, bearing, cite, coverage, is_near, quotable, quote, within
 from rag.followup import standalone
@@ -65,6 +65,8 @@ class Assistant:
     Attributes:
         knobs: the defaults for each question.
         models: None until they are found.
+        calibration: the weights of a draft's signals.
+        calibration_fault: why they are not the user's, in words; empty if nothing is wrong.
     """
 
     def __init__(self, library: Library, settings: Settings, *, models: Models | None = None) -> None:
@@ -83,7 +85,8 @@ class Assistant:
         library.busy = lambda: self._waitlist.in_use
         self._router: HybridRouter | None = None
         self._ledger = Ledger()
-        self._calibration = SHIPPED
+        self.calibration = SHIPPED
+        self.calibration_fault = ""
         self._retired: list[Backend] = []
         self._starting: asyncio.Task[None] | None = None
 
@@ -252,7 +255,7 @@ class Assistant:
             knobs.min_confidence,
             watch,
             chat,
-            self._calibration,
+            self.calibration,
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
@@ -379,26 +382,14 @@ class Assistant:
             self._model_faults.append("The models could not be set up; the log of the chat says why.")
 
     def _calibrate(self, model: str) -> None:
-        path, self._calibration = self.settings.calibration, SHIPPED
-        try:
-            if not path.exists():
-                return
-            found = read_calibration(path)
-        except OSError as error:
-            log.warning("the shipped weights are used: %s cannot be read (%s)", path, error)
-            return
-        except CalibrationError as error:
-            log.warning("the shipped weights are used: %s", error)
-            return
-        if found.model != model:
-            log.warning("the shipped weights are used: %s is for drafts of %s, not of %s", path, found.model, model)
-            return
-        if missing := lacks(found):
-            log.warning("the shipped weights are used: %s has no weight for %s", path, ", ".join(missing))
-            return
-        self._calibration = found
-        if found.threshold is not None and "min_confidence" not in self.settings.model_fields_set:
-            self.knobs = replace(self.knobs, min_confidence=found.threshold)
+        chosen = self.settings.model_fields_set
+        self.calibration, self.calibration_fault = calibration_for(
+            model, self.settings.calibration, wanted="calibration" in chosen
+        )
+        if self.calibration_fault:
+            log.warning("the shipped weights are used: %s", self.calibration_fault)
+        fitted = None if "min_confidence" in chosen else self.calibration.threshold
+        self.knobs = replace(self.knobs, min_confidence=self.settings.min_confidence if fitted is None else fitted)
 
     def _new_router(self, models: Models) -> HybridRouter:
         return HybridRouter(

@@ -96,10 +96,34 @@ def _are_weights(weights: Mapping[object, object]) -> bool:
     )
 
 
-def lacks(calibration: Calibration) -> list[str]:
-    """The signals that a calibration has no weight for, though the shipped one has, which would be as good as 0."""
+def calibration_for(model: str, path: Path | None, *, wanted: bool) -> tuple[Calibration, str]:
+    """
+    The calibration for a model's drafts: the user's if it fits, else the shipped one.
+
+    Args:
+        model: as its server reports it.
+        path: where the user's would be; None: the shipped one is wanted.
+        wanted: whether it is a fault if there is none.
+
+    Returns:
+        The calibration, and why the user's is not used, in words with the remedy; empty if nothing is wrong.
+    """
+    if path is None:
+        return SHIPPED, ""
+    again = "Make it again with python -m rag calibrate."
+    try:
+        if not path.exists() and not path.is_symlink():
+            absent = f"{path} is not there. Make it with python -m rag calibrate, or mend RAG_CALIBRATION."
+            return SHIPPED, absent if wanted else ""
+        found = read_calibration(path)
+    except (OSError, CalibrationError) as error:
+        return SHIPPED, str(error)
+    if found.model != model:
+        return SHIPPED, f"{path} is for drafts of {found.model}, not of {model}. {again}"
     names = SHIPPED.without_logprobs.keys()
-    return sorted((names - calibration.without_logprobs.keys()) | (names - calibration.with_logprobs.keys()))
+    if missing := sorted((names - found.without_logprobs.keys()) | (names - found.with_logprobs.keys())):
+        return SHIPPED, f"{path} has no weight for {', '.join(missing)}. {again}"  # as good as 0, which is no choice
+    return found, ""
 
 
 #: Fitted on SmolLM2's drafts for SQuAD questions, nine in twenty of them unanswerable; see benchmarks/README.md.

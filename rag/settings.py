@@ -141,9 +141,10 @@ class Settings(BaseSettings):
         0, ge=0, le=1000,
         description="How many sentences of the evidence the SLM is shown; 0: one for the embedded model, else all.",
     )  # fmt: skip
-    calibration: _Path = Field(
+    calibration: _Place = Field(
         Path(".calibration.json"),
-        description="The weights that python -m rag calibrate fitted to your questions, used if the file is there.",
+        description="The weights that python -m rag calibrate fitted to your questions, used if the file is there; "
+        "none: the shipped ones.",
     )
     early_tokens: int = Field(
         12, ge=0, le=32_000, description="After how many tokens a draft is first judged while it grows; 0: never."

@@ -43,7 +43,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory:
     for name in ("FOUNDRY_LOCAL_ENDPOINT", "SLM_ALIAS", "LLM_ALIAS", "RETRY_ON_FAIL", "RETRY_BACKOFF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAG_INDEX_DIR", "none")
-    monkeypatch.setenv("RAG_CALIBRATION", ".no-calibration.json")  # whatever lies in the checkout
+    monkeypatch.setenv("RAG_CALIBRATION", "none")  # whatever lies in the checkout
 
 
 @pytest.fixture

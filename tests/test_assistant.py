@@ -16,6 +16,7 @@ from rag.assistant import Assistant, Knobs, build_assistant
 from rag.backends.choose import Models
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.calibration import SHIPPED, Calibration, write_calibration
+from rag.check import look_at
 from rag.confidence import Confidence
 from rag.errors import Busy, DocumentsError, ModelBroke, QuestionError
 from rag.events import Answer, Answered, Cost, Escalated, Retrieved, Token, Verdict, Waiting
@@ -420,7 +421,7 @@ async def test_a_calibration_that_lacks_a_weight_is_ignored_with_a_warning(
     assert f"{path} has no weight for support" in caplog.text
 
 
-@pytest.mark.parametrize("fault", ["another model", "broken"])
+@pytest.mark.parametrize("fault", ["another model", "broken", "absent"])
 async def test_a_calibration_that_does_not_fit_is_ignored_with_a_warning(
     make_assistant: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
@@ -428,8 +429,28 @@ async def test_a_calibration_that_does_not_fit_is_ignored_with_a_warning(
     path = calibrated(tmp_path, model="phi-4-mini")
     if fault == "broken":
         path.write_text("{")
+    if fault == "absent":
+        path.unlink()
     answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL), calibration=path))
     assert answer.route == "quoted"
     assert answer.confidence is not None
     assert answer.confidence.value < 0.6
     assert [record.getMessage() for record in caplog.records if str(path) in record.getMessage()]
+
+
+async def test_the_check_says_which_calibration_is_in_use(make_assistant: Make, tmp_path: Path) -> None:
+    """One that is named and does not serve is a fault, with the command that mends it."""
+    texts = []
+    for path in (calibrated(tmp_path), tmp_path / "mistyped.json", None):
+        assistant = make_assistant(ScriptedBackend(GOOD), calibration=path)
+        await assistant.start()
+        found = next(one for one in await look_at(assistant) if one.name == "calibration")
+        texts.append(f"{found.state} {found.text}")
+        await assistant.stop()
+    assert texts[0] == (
+        f"ok in {tmp_path / 'calibration.json'}: fitted on 60 drafts of scripted stand-in; "
+        "drafts are kept from a confidence of 0.9"
+    )
+    assert texts[1].startswith(f"fault The shipped weights are used: {tmp_path / 'mistyped.json'} is not there.")
+    assert "python -m rag calibrate" in texts[1]
+    assert texts[2].startswith("ok shipped: fitted on ")

@@ -245,7 +245,7 @@ def test_what_the_router_is_set_to_does_not_matter_to_the_rows() -> None:
         calibration=Path("other.json"),
     )  # fmt: skip
     assert settings_for(own).model_dump() == plain.model_dump()
-    assert (plain.early_tokens, plain.escalate, plain.calibration.exists()) == (0, "auto", False)
+    assert (plain.early_tokens, plain.escalate, plain.calibration) == (0, "auto", None)
     assert "min_confidence" in plain.model_fields_set  # or a calibration's threshold would take its place
     assert settings_for(Settings(k=7)).model_dump() != plain.model_dump()
 

@@ -170,3 +170,11 @@ async def test_what_cannot_end_well_is_a_sentence_before_anything_is_asked(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_without_a_place_for_the_weights_nothing_is_asked(folder: Path) -> None:
+    """RAG_CALIBRATION=none, and no --out."""
+    done = run("calibrate", "qa.jsonl", "--docs", "docs", cwd=folder, RAG_CALIBRATION="none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "RAG_CALIBRATION is none. Name the file for the weights with --out." in done.stderr
+    assert "Traceback" not in done.stderr

@@ -70,8 +70,8 @@ class Result:
 def settings_for(settings: Settings) -> Settings:
     """The same settings, except that every draft ends and that what is set for the router does not matter."""
     usual = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in _WHO_ANSWERS}
-    nowhere = Path(os.devnull) / "none"  # an earlier calibration is no part of the rows
-    return settings.model_copy(update={**usual, "early_tokens": 0, "calibration": nowhere})
+    # An earlier calibration is no part of the rows.
+    return settings.model_copy(update={**usual, "early_tokens": 0, "calibration": None})
 
 
 def refuse_few(asked: int, path: Path) -> None:

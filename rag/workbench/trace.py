@@ -59,7 +59,7 @@ def fingerprint(assistant: Assistant, mode: Mode, *, large_model: str | None = N
     """What makes the answers of a started assistant what they are."""
     settings = assistant.settings
     chosen = settings.model_dump(mode="json", exclude=set(_PLACES))
-    if settings.calibration.is_file():
+    if settings.calibration and settings.calibration.is_file():
         chosen["calibration"] = settings.calibration.read_text(encoding="utf-8", errors="replace")
     entries = assistant.library.shelf.entries.values()
     models = assistant.models
