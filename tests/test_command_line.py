@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 def environment(**settings: str) -> dict[str, str]:
     """What a process of its own gets: these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "SLM_", "LLM_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", "RAG_CALIBRATION": ".none.json", **settings}
+    return {**kept, "PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", "RAG_CALIBRATION": "none", **settings}
 
 
 def run(*arguments: str, cwd: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +87,7 @@ def test_check_looks_at_everything_and_says_plainly_that_there_is_no_large_model
     states = {finding["name"]: finding["state"] for finding in found["findings"]}
     assert states == {
         "versions": "ok", "documents": "ok", "documents: bad.md": "missing", "documents: home/garden.txt": "ok",
-        "documents: ports.md": "ok", "SLM": "ok", "LLM": "missing",
+        "documents: ports.md": "ok", "calibration": "ok", "SLM": "ok", "LLM": "missing",
     }  # fmt: skip
     assert (found["ok"], done.returncode) == (True, 0)
 
