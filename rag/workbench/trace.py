@@ -24,7 +24,7 @@ _PLACES = frozenset(
     """.split()
 )
 _ROOT = Path(__file__).parents[1]
-_BESIDE = frozenset({"__main__.py", "commands.py", "feedback.py"})
+_BESIDE = frozenset({"__main__.py", "feedback.py"})
 _SHORT = 16  # characters of a digest
 
 
@@ -77,7 +77,7 @@ def _shapes(path: Path) -> bool:
     # What measures makes no answer another one, nor does what only reads the command line, or notes what readers say.
     name = path.relative_to(_ROOT).as_posix()
     return name == "calibration.json" or (
-        path.suffix == ".py" and not name.startswith("workbench/") and name not in _BESIDE
+        path.suffix == ".py" and not name.startswith(("commands/", "workbench/")) and name not in _BESIDE
     )
 
 

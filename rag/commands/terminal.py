@@ -1,0 +1,63 @@
+"""What the commands share: progress on the terminal, JSON, and the documents of the settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rag.assistant import build_library
+from rag.errors import DocumentsError, QuestionError
+from rag.settings import Settings
+from rag.shelf import Shelf
+
+
+class Progress:
+    """A line on the terminal that says how far a long work is; nothing where standard error is none."""
+
+    def __init__(self, whole: int, *, done: int = 0) -> None:
+        self._whole, self._done = whole, done
+        self._seen = sys.stderr.isatty()
+        self._show()
+
+    def step(self) -> None:
+        """One more question is done."""
+        self._done += 1
+        self._show()
+
+    def end(self) -> None:
+        """Go to the next line."""
+        if self._seen:
+            print(file=sys.stderr)
+
+    def _show(self) -> None:
+        if self._seen:
+            print(f"\r{self._done} of {self._whole} questions", end="", file=sys.stderr, flush=True)
+
+
+@asynccontextmanager
+async def open_library(settings: Settings, *, learn: int | None = 0) -> AsyncIterator[Shelf]:
+    library = build_library(settings)
+    try:
+        await library.refresh()
+        if library.shelf.fault:
+            raise DocumentsError(library.shelf.fault)
+        await library.learn(most=learn)
+        yield library.shelf
+    finally:
+        await library.close()
+
+
+def refuse_among_documents(path: Path, settings: Settings) -> None:
+    folder, place = settings.docs_dir.resolve(), path.resolve()
+    if settings.documents or not place.is_relative_to(folder):
+        return
+    if not any(part.startswith(".") for part in place.relative_to(folder).parts):  # what is hidden is not read
+        raise QuestionError(f"{path} lies among the documents and would be read as one. Put it elsewhere.")
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
