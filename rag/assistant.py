@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from rag.backends.base import Backend, Usage
 from rag.backends.choose import Models, choose_models
+from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
 from rag.documents import Document
@@ -25,6 +26,7 @@ from rag.router import HybridRouter, Routed
 from rag.rules import Ledger, Rules, weak_evidence
 from rag.settings import Mode, Settings
 from rag.shelf import Shelf
+from rag.telling import told
 from rag.text import words
 from rag.timings import Stopwatch
 from rag.waitlist import Waitlist
@@ -120,11 +122,13 @@ class Assistant:
                 await backend.start()
             except ModelError as error:
                 faults.append(str(error))
-        if not faults and self.models.llm is None and isinstance(self.models.slm, OpenAICompatible):
-            # Its server may list a large model too; the idle client that it replaces is closed at the end.
-            self._retired.append(self.models.slm)
-            self.models = await choose_models(self.settings)
-            faults = list(self.models.faults)
+        if not faults and self.models.llm is None and self.settings.foundry != "embed":
+            # A server may list a large model too, or the small one by now; what is replaced is closed at the end.
+            again = await choose_models(self.settings)
+            faults = list(again.faults)
+            if not (isinstance(again.slm, Embedded) and isinstance(self.models.slm, Embedded)):
+                self._retired.append(self.models.slm)
+                self.models = again
         self._model_faults = faults
         self._calibrate(self.models.slm.label)
         self._router = self._new_router(self.models)
@@ -195,8 +199,9 @@ class Assistant:
 
     async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
         if not self.started:
-            yield Waiting("model", f"Starting: {self.library.progress or 'reading the documents'}, loading the model …")
-            await self.start()
+            async with aclosing(told(self.start(), self._starting_text)) as texts:
+                async for text in texts:
+                    yield Waiting("model", text)
             watch.lap("load")
         waited = False
         async with aclosing(self._waitlist.wait()) as places:
@@ -205,6 +210,10 @@ class Assistant:
                 yield Waiting("queue", f"All slots are busy. Your place in the queue: {place}")
         if waited:
             watch.lap("queue")
+
+    def _starting_text(self) -> str:
+        loading = getattr(self.models.slm, "loading", "") if self.models else ""
+        return f"Starting: {self.library.progress or 'reading the documents'}. {loading or 'Loading the model …'}"
 
     async def _answer(
         self,
@@ -370,6 +379,8 @@ class Assistant:
         try:
             self.models = self.models or await choose_models(self.settings)
             self._model_faults += self.models.faults
+            if self.models.at_once and "slots" not in self.settings.model_fields_set:
+                self._waitlist.resize(self.models.at_once)
             self._router = self._new_router(self.models)
             self._calibrate(self.models.slm.label)
             if not self.models.slm.ready:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
 
-from rag.backends.base import Backend, Done, Opened, Text, Usage
+from rag.backends.base import Backend, Done, Opened, Text, Usage, loading_text
 from rag.calibration import SHIPPED, Calibration
 from rag.chunking import is_unspaced
 from rag.confidence import Confidence, judge, repeats_itself
@@ -19,6 +19,7 @@ from rag.prompts import Message
 from rag.rules import Ledger, below
 from rag.settings import Mode
 from rag.signals import Draft
+from rag.telling import told
 from rag.timings import Stopwatch
 
 # A server that ignores the limit of tokens is stopped when it has sent so many times as many pieces.
@@ -124,8 +125,9 @@ class Generation:
         watch, backend = self._task.watch, self._backend
         try:
             if not backend.ready:
-                yield Waiting("model", f"Loading {backend.label} …")
-                await backend.start()
+                async with aclosing(told(backend.start(), lambda: loading_text(backend))) as texts:
+                    async for text in texts:
+                        yield Waiting("model", text)
                 watch.lap(f"{self._prefix}load")
             self._asked = self._clock()
             stream = backend.stream(messages, max_tokens=max_tokens, temperature=self._task.temperature)

@@ -105,6 +105,14 @@ class Settings(BaseSettings):
         validation_alias=_workshop("foundry_local_endpoint", "FOUNDRY_LOCAL_ENDPOINT"),
         description="A running Foundry Local service; used for the SLM where RAG_SLM_URL is not set.",
     )
+    foundry: Literal["find", "embed", "off"] = Field(
+        "find",
+        description="find: use a Foundry Local service that runs; embed: its runtime in this process; off: neither.",
+    )
+    foundry_models: _Path | None = Field(
+        None,
+        description="For RAG_FOUNDRY=embed: a folder whose subfolders are models of your own, named as they are.",
+    )
 
     # --- The large language model (LLM) ------------------------------------------------------------------
     llm_url: str | None = Field(

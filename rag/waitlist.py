@@ -33,7 +33,7 @@ class Waitlist:
         Raises:
             Busy: the line is full.
         """
-        if self._free and not self._line:
+        if self._free > 0 and not self._line:
             self._free -= 1
             return
         if len(self._line) >= self._limit:
@@ -55,6 +55,14 @@ class Waitlist:
                 self._tell()
             raise
 
+    def resize(self, slots: int) -> None:
+        """Let another number of callers work at a time; those who work already go on."""
+        self._free += slots - self._slots
+        self._slots = slots
+        while self._free > 0 and self._line:
+            self._free -= 1
+            self._admit()
+
     @property
     def in_use(self) -> bool:
         """Whether anybody has a slot."""
@@ -62,9 +70,12 @@ class Waitlist:
 
     def leave(self) -> None:
         """Give the slot to the next in line."""
-        if not self._line:
+        if not self._line or self._free < 0:  # below zero while more work than there are slots by now
             self._free += 1
             return
+        self._admit()
+
+    def _admit(self) -> None:
         ticket = self._line.popleft()
         ticket.admitted = True
         ticket.moved.set()

@@ -330,7 +330,7 @@ async def test_the_large_model_answers_where_the_small_one_is_not_installed(
     docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One missing model must not take the other one away."""
-    monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("rag.backends.foundry.USUAL_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     async with model_server(listed=models("gpt-oss-20b")) as server:
         assistant = build_assistant(Settings(docs_dir=docs, llm_url=server.url))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rag.backends.choose import FOUNDRY_PORT_URL, choose_models
+from rag.backends.choose import choose_models
 from rag.backends.embedded import Embedded
+from rag.backends.foundry_local import FoundryLocal
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.errors import ModelUnavailable
 from rag.settings import Settings
@@ -34,7 +35,9 @@ async def test_the_foundry_endpoint_is_used_and_named() -> None:
     """With or without /v1; a server that lists no large model means that there is none."""
     async with model_server(listed=models("phi-4-mini", "qwen")) as server:
         chosen = await choose_models(Settings(foundry_local_endpoint=f"{server.url}/v1/"))
-        assert chosen.slm.where.startswith("Foundry Local (")
+        await chosen.slm.start()
+        assert (chosen.slm.label, chosen.slm.where) == ("phi-4-mini", f"Foundry Local ({server.url}/v1)")
+        await chosen.slm.stop()
         assert chosen.llm is None
         assert chosen.no_llm == (
             "There is no large model: set RAG_LLM_URL to a server that has gpt-oss-20b, or RAG_LLM_GGUF."
@@ -48,8 +51,8 @@ async def test_a_service_on_foundrys_port_is_found() -> None:
             chosen = await choose_models(Settings())
     except OSError:
         pytest.skip("port 5273 is taken on this machine")
-    assert isinstance(chosen.slm, OpenAICompatible)
-    assert chosen.slm.url == FOUNDRY_PORT_URL
+    assert isinstance(chosen.slm, FoundryLocal)
+    assert isinstance(chosen.llm, FoundryLocal)
 
 
 async def test_a_large_model_elsewhere_is_used() -> None:
@@ -70,7 +73,7 @@ async def test_a_server_that_is_not_there_is_kept_with_a_fault() -> None:
 
 async def test_nothing_configured_means_the_embedded_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """And without it, a sentence that says what to do."""
-    monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("rag.backends.foundry.USUAL_URL", "http://127.0.0.1:9")
     chosen = await choose_models(Settings())
     assert isinstance(chosen.slm, Embedded)
     assert chosen.slm.label == "SmolLM2-135M-Instruct"
@@ -83,7 +86,7 @@ async def test_the_embedded_model_reads_one_sentence_and_others_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More leads the smallest model astray; whoever knows better sets it."""
-    monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("rag.backends.foundry.USUAL_URL", "http://127.0.0.1:9")
     gguf = tmp_path / "mine.gguf"
     gguf.write_bytes(b"x")
     for settings, most in (
@@ -99,7 +102,7 @@ async def test_a_web_service_without_models_on_foundrys_port_is_not_foundry(monk
     """Something else may live there."""
     for listed in (models(), status(200, {}), status(200, {"data": [{"id": None}]})):
         async with model_server(listed=listed) as server:
-            monkeypatch.setattr("rag.backends.choose.FOUNDRY_PORT_URL", f"{server.url}/v1")
+            monkeypatch.setattr("rag.backends.foundry.USUAL_URL", server.url)
             assert isinstance((await choose_models(Settings())).slm, Embedded)
 
 

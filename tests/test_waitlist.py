@@ -73,3 +73,26 @@ async def test_who_is_admitted_and_cancelled_at_once_gives_the_slot_back() -> No
     unlucky.cancel()
     await settle()
     assert await asyncio.wait_for(places_of(line), 1) == []
+
+
+async def test_more_slots_admit_those_who_wait_and_fewer_wait_for_those_who_work() -> None:
+    """Whoever works goes on; the next comes when there are fewer than the slots."""
+    line = Waitlist(2, limit=10)
+    await places_of(line)
+    await places_of(line)
+    line.resize(1)
+    third = asyncio.create_task(places_of(line))
+    await settle()
+    line.leave()
+    await settle()
+    assert not third.done()
+    line.leave()
+    assert await third == [1]
+    fourth, fifth = (asyncio.create_task(places_of(line)) for _ in range(2))
+    await settle()
+    line.resize(3)
+    assert await fourth == [1]
+    assert (await fifth)[0] == 2
+    for _ in range(3):
+        line.leave()
+    assert not line.in_use

@@ -87,3 +87,8 @@ class Backend(Protocol):
 
         Closing the generator stops the work on the server. Any failure is a `ModelError`, also in the middle.
         """
+
+
+def loading_text(backend: Backend) -> str:
+    """What is being done to make a backend ready, in words: its own `loading`, if it has one."""
+    return getattr(backend, "loading", "") or f"Loading {backend.label} …"
