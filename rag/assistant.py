@@ -7,12 +7,15 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from rag.backends.base import Backend, Usage
+from rag.backends.base import Backend, Usage, is_ours
 from rag.backends.choose import Models, choose_models
 from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
+from rag.cards import Card, Cards
+from rag.costs import Asked, Price, cost_of
 from rag.documents import Document
 from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
@@ -67,6 +70,7 @@ class Assistant:
     Attributes:
         knobs: the defaults for each question.
         models: None until they are found.
+        cards: what is known of models by their names.
         calibration: the weights of a draft's signals.
         calibration_fault: why they are not the user's, in words; empty if nothing is wrong.
     """
@@ -87,6 +91,7 @@ class Assistant:
         library.busy = lambda: self._waitlist.in_use
         self._router: HybridRouter | None = None
         self._ledger = Ledger()
+        self.cards = Cards(settings.models_file)
         self.calibration = SHIPPED
         self.calibration_fault = ""
         self._retired: list[Backend] = []
@@ -96,7 +101,7 @@ class Assistant:
     def faults(self) -> list[str]:
         """What is wrong with the documents now, or was wrong with the models at start, in words fit for the page."""
         documents = [self.library.shelf.fault] if self.library.shelf.fault and self.started else []
-        return documents + self._model_faults
+        return documents + self._model_faults + ([self.cards.fault] if self.cards.fault else [])
 
     @property
     def started(self) -> bool:
@@ -225,6 +230,7 @@ class Assistant:
         watch: Stopwatch,
         chat: Ledger,
     ) -> AsyncGenerator[Event, None]:
+        await asyncio.to_thread(self.cards.refresh)
         if not self.library.shelf.documents:
             await self.library.refresh(patience=PATIENCE_S)
         shelf = await asyncio.to_thread(self.library.with_uploads, uploads)  # one state for the whole answer
@@ -265,6 +271,8 @@ class Assistant:
             watch,
             chat,
             self.calibration,
+            self._card("slm"),
+            self._card("llm"),
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
@@ -292,6 +300,8 @@ class Assistant:
         replaced = draft if draft is not None and draft is not routed.final and draft.text else None
         usage_slm = draft.usage if draft else None
         usage_llm = routed.final.usage if routed.final is not draft else None
+        asked = [self._asked("slm", usage_slm)] if draft else []
+        asked += [self._asked("llm", usage_llm)] if asked_llm else []
         return Answer(
             text=cited.text,
             model="" if routed.route in ("quoted", "abstained") else routed.final.model,
@@ -304,7 +314,7 @@ class Assistant:
             usage_slm=usage_slm,
             usage_llm=usage_llm,
             timings=task.watch.timings(),
-            cost=self._cost(*([usage_slm] if draft else []), *([usage_llm] if asked_llm else [])),
+            cost=cost_of(asked, cloud=Price(self.settings.cloud_price_in, self.settings.cloud_price_out)),
             draft=replaced.text if replaced else None,
             slm=draft.model if draft else "",
             llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
@@ -355,16 +365,21 @@ class Assistant:
         recent = list(history)[-self.settings.history_turns :] if self.settings.history_turns else []
         return [replace(turn, answer=" ".join(turn.answer.split()[:_PAST_ANSWER_WORDS])) for turn in recent]
 
-    def _cost(self, *usages: Usage | None) -> Cost:
-        price_in, price_out = self.settings.cloud_price_in, self.settings.cloud_price_out
-        counted = [usage for usage in usages if usage]
-        if not counted or len(counted) < len(usages) or price_in is None or price_out is None:
-            return Cost()
-        dollars = sum(usage.prompt * price_in + usage.completion * price_out for usage in counted) / 1e6
-        return Cost(cloud_equivalent=round(dollars, 8))
+    def _card(self, role: Literal["slm", "llm"]) -> Card | None:
+        backend = getattr(self.models, role) if self.models else None
+        return self.cards.of(backend.label) if backend else None
+
+    def _asked(self, role: Literal["slm", "llm"], usage: Usage | None) -> Asked:
+        backend = getattr(self.models, role) if self.models else None
+        if backend is None or is_ours(backend):
+            return Asked(usage)
+        card = self.cards.of(backend.label)
+        own_in, own_out = (getattr(self.settings, f"{role}_price_{way}") for way in ("in", "out"))
+        listed_in, listed_out = (card.price_in, card.price_out) if card else (None, None)
+        return Asked(usage, Price(listed_in if own_in is None else own_in, listed_out if own_out is None else own_out))
 
     async def _start(self) -> None:
-        await asyncio.gather(self._load_documents(), self._load_models())
+        await asyncio.gather(self._load_documents(), self._load_models(), asyncio.to_thread(self.cards.refresh))
 
     async def _load_documents(self) -> None:
         try:

@@ -78,11 +78,13 @@ class Cost:
     What the answer cost, in US dollars.
 
     Attributes:
-        local: always 0; the models are the user's own.
+        local: of the models on this machine: always 0.
+        servers: of the servers elsewhere that were asked; 0 if none was, None if their tokens or prices are not known.
         cloud_equivalent: the same tokens at a hypothetical cloud's price; None if tokens or price are not known.
     """
 
     local: float = 0.0
+    servers: float | None = 0.0
     cloud_equivalent: float | None = None
 
 
@@ -174,6 +176,7 @@ class Answer:
             "usage": {"slm": _usage(self.usage_slm), "llm": _usage(self.usage_llm)},
             "cost": {
                 "local": self.cost.local,
+                "servers": self.cost.servers,
                 "cloud_equivalent": self.cost.cloud_equivalent,
                 "currency": "USD",
             },

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rag.backends.base import Backend, Done, Opened, Text, Usage, loading_text
 from rag.calibration import SHIPPED, Calibration
+from rag.cards import Card
 from rag.chunking import is_unspaced
 from rag.confidence import Confidence, judge, repeats_itself
 from rag.errors import ModelError
@@ -77,6 +78,7 @@ class Task:
         watch: takes the times.
         chat: the escalations of its chat so far; the router adds to them.
         calibration: the weights of a draft's signals.
+        small, large: what is known of both models; None: nothing.
     """
 
     question: str
@@ -91,6 +93,8 @@ class Task:
     watch: Stopwatch = field(default_factory=Stopwatch)
     chat: Ledger = field(default_factory=Ledger)
     calibration: Calibration = SHIPPED
+    small: Card | None = None
+    large: Card | None = None
 
     def draft(self, reply: Reply) -> Draft:
         """A reply beside what it was written from."""

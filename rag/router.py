@@ -160,7 +160,13 @@ class HybridRouter:
         wish, barred, unheard = None, "", Reply("")
         if task.mode != "slm":
             # Weak evidence is the large model's matter only where there is one.
-            wish = reason_to_skip_the_draft(task.question, task.coverage if self.llm else 1.0, self._rules)
+            wish = reason_to_skip_the_draft(
+                task.question,
+                task.coverage if self.llm else 1.0,
+                self._rules,
+                small=task.small,
+                large=task.large if self.llm else None,
+            )
         if wish:
             barred = self._take_escalation(task)
         if wish and not barred and self.llm:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from rag.cards import Capability, Card, wanted_by
 from rag.settings import Escalate
 
 # Of so many answers the time to the first word is known, and for so long it tells something, in seconds. A large model
@@ -18,6 +19,9 @@ _TTFT_HOLDS_S = 300.0
 # Fewer measurements say nothing: the first answer of a model is often a slow one.
 _FEWEST_TTFTS = 3
 _MINUTE_S = 60.0
+_TASKS: Mapping[Capability, str] = {
+    "code": "writing code", "summarise": "summarising", "classify": "classifying", "general": "general knowledge",
+}  # fmt: skip
 _STEP = 0.05
 
 
@@ -87,9 +91,18 @@ class Ledger:
         return median(recent) if len(recent) >= _FEWEST_TTFTS else None
 
 
-def reason_to_skip_the_draft(question: str, coverage: float, rules: Rules) -> str | None:
+def reason_to_skip_the_draft(
+    question: str, coverage: float, rules: Rules, *, small: Card | None = None, large: Card | None = None
+) -> str | None:
     """
     Why a question goes to the large model without a draft; None if it is drafted first.
+
+    Args:
+        question: as asked.
+        coverage: the share of its words that the best evidence has, 0 to 1.
+        rules: what holds.
+        small, large: what is known of both models. A question that wants what only the large one is good at is not
+            drafted; where nothing is known, nothing follows.
 
     >>> reason_to_skip_the_draft("What is the torque?", 0.31, Rules(weak_coverage=0.4))
     "weak evidence: 0.31 < 0.40 of the question's words"
@@ -99,6 +112,9 @@ def reason_to_skip_the_draft(question: str, coverage: float, rules: Rules) -> st
     topic = matching(rules.topics, question)
     if topic is not None:
         return f"flagged topic: {topic}"
+    wanted = wanted_by(question)
+    if small and large and small.lacks(wanted) and wanted in large.capabilities:
+        return f"{_TASKS[wanted]} is not what {small.alias} is good at"
     if coverage < rules.weak_coverage:
         return weak_evidence(coverage, rules.weak_coverage)
     return None

@@ -99,6 +99,13 @@ class Settings(BaseSettings):
     slm_api_key: SecretStr = Field(
         SecretStr("none"), description="The key for the SLM's server; never shown or logged."
     )
+    slm_extra_body: dict[str, Any] = Field(
+        {}, description="More fields of every request to the SLM's server, as a JSON object."
+    )
+    slm_price_in: _Price = Field(
+        None, ge=0, description="What a million prompt tokens cost on the SLM's server, in USD; none: not known."
+    )
+    slm_price_out: _Price = Field(None, ge=0, description="The same for a million completion tokens, in USD.")
     slm_max_tokens: int = Field(160, ge=1, le=32_000, description="The longest draft, in tokens.")
     foundry_local_endpoint: str | None = Field(
         None,
@@ -130,8 +137,20 @@ class Settings(BaseSettings):
     llm_api_key: SecretStr = Field(
         SecretStr("none"), description="The key for the LLM's server; never shown or logged."
     )
+    llm_extra_body: dict[str, Any] = Field(
+        {}, description="More fields of every request to the LLM's server, as a JSON object."
+    )
+    llm_price_in: _Price = Field(
+        None, ge=0, description="What a million prompt tokens cost on the LLM's server, in USD; none: not known."
+    )
+    llm_price_out: _Price = Field(None, ge=0, description="The same for a million completion tokens, in USD.")
     llm_max_tokens: int = Field(400, ge=1, le=32_000, description="The longest answer of the LLM, in tokens.")
     llm_idle_s: float = Field(600, ge=1, description="After how many idle seconds an LLM from a file is unloaded.")
+
+    models_file: _Place = Field(
+        Path("models.json"),
+        description="What is known of models: capabilities, size, licence, prices; read again when it changes.",
+    )
 
     # --- Generation --------------------------------------------------------------------------------------
     temperature: float = Field(0.0, ge=0, le=2, description="0 gives the same answer each time; the workshop used 0.3.")
@@ -234,6 +253,8 @@ class Settings(BaseSettings):
             key = getattr(self, f"{role}_api_key").get_secret_value()
             if not (key.isascii() and key.isprintable()):
                 raise ValueError(f"RAG_{role.upper()}_API_KEY has characters that no key has. Copy it again.")
+            if fixed := sorted(_OWN_FIELDS & getattr(self, f"{role}_extra_body").keys()):
+                raise ValueError(f"RAG_{role.upper()}_EXTRA_BODY must not set {', '.join(fixed)}: the chat does.")
             path = getattr(self, f"{role}_gguf")
             if path and not os.path.isfile(path):
                 raise ValueError(f"RAG_{role.upper()}_GGUF: no file {path}. Check the path.")
@@ -267,6 +288,10 @@ class Settings(BaseSettings):
                     said = f"RAG_{topics.upper()}: {pattern!r} is not a regular expression ({error})."
                     raise ValueError(said) from error
         return self
+
+
+# What the chat says in each request; other words there would be another question.
+_OWN_FIELDS = frozenset({"messages", "model", "n", "stream"})
 
 
 def _is_visible_in(place: Path, folder: Path) -> bool:
@@ -307,7 +332,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValueError as error:  # pydantic-settings: a list that is not JSON
         field = re.search(r'field "(\w+)"', str(error))
         name = env_names(field[1])[0] if field else "A list setting"
-        raise SettingsError(f'{name} must be a JSON list, for example ["one", "two"].') from error
+        shape = 'object, for example {"top_p": 0.9}' if name.endswith("_BODY") else 'list, for example ["one", "two"]'
+        raise SettingsError(f"{name} must be a JSON {shape}.") from error
 
 
 def _refuse_unknown_names() -> None:
@@ -343,6 +369,7 @@ _SAYINGS = {
     "literal_error": "must be one of {expected}",
     "string_type": 'must be a JSON list of texts, for example ["one", "two"]',
     "list_type": 'must be a JSON list of texts, for example ["one", "two"]',
+    "dict_type": 'must be a JSON object, for example {{"top_p": 0.9}}',
 }
 
 

@@ -52,6 +52,19 @@ async def test_a_server_without_log_probabilities_gives_none() -> None:
     assert got[1:] == [Text("Hi", None), Done("stop", "served-model", None)]
 
 
+async def test_more_fields_go_with_every_request() -> None:
+    """As the settings say; the chat's own stay as they are."""
+    async with model_server() as server:
+        model = OpenAICompatible(
+            server.url, "m", extra_body={"top_p": 0.9, "chat_template_kwargs": {"thinking": False}}
+        )
+        await events_of(model.stream(MESSAGES, max_tokens=5, temperature=0.0))
+        await model.stop()
+    assert server.bodies[0]["top_p"] == 0.9
+    assert server.bodies[0]["kwargs"] == {"thinking": False}
+    assert (server.bodies[0]["max_tokens"], server.bodies[0]["stream"]) == (5, True)
+
+
 async def test_an_answer_is_whole_once_it_is_finished() -> None:
     """A stall or a cut after the finish reason costs the usage, not the answer."""
     for end in ([5.0], [b"data: {bad\n\n"]):

@@ -11,6 +11,7 @@ import pytest
 from rag.backends.base import Done, Opened, Piece, Text, Usage
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.calibration import Calibration
+from rag.cards import Card
 from rag.errors import ModelBroke
 from rag.events import Escalated, Token
 from rag.prompts import Message
@@ -74,6 +75,35 @@ async def test_weak_evidence_goes_to_the_large_model_without_a_draft() -> None:
     assert (events[-1].route, events[-1].final.text, events[-1].draft) == ("escalated", ANSWER, None)
     assert events[-1].verdict is None
     assert slm.requests == []
+
+
+CODER, SCHOLAR = Card("coder", frozenset({"code"})), Card("scholar", frozenset({"general"}))
+
+
+async def test_what_only_the_large_model_is_good_at_is_not_drafted() -> None:
+    """As the capabilities say, by what the question wants."""
+    slm, llm = ScriptedBackend(GOOD), ScriptedBackend(ANSWER)
+    events = await route(slm, llm, small=CODER, large=SCHOLAR)
+    assert events[0] == Escalated("general knowledge is not what coder is good at", "")
+    assert (events[-1].route, slm.requests) == ("escalated", [])
+
+
+@pytest.mark.parametrize(
+    ("llm", "cards"),
+    [
+        pytest.param(True, {"small": SCHOLAR, "large": SCHOLAR}, id="both are"),
+        pytest.param(True, {"small": CODER, "large": CODER}, id="neither is"),
+        pytest.param(True, {"small": CODER}, id="nothing is known of the large one"),
+        pytest.param(True, {"large": SCHOLAR}, id="nothing is known of the small one"),
+        pytest.param(True, {"small": CODER, "large": SCHOLAR, "mode": "slm"}, id="local only"),
+        pytest.param(False, {"small": CODER, "large": SCHOLAR}, id="no large model"),
+    ],
+)
+async def test_otherwise_capabilities_change_nothing(llm: bool, cards: dict[str, Any]) -> None:
+    """The draft is written, and judged as ever."""
+    slm = ScriptedBackend(GOOD)
+    events = await route(slm, ScriptedBackend(ANSWER) if llm else None, **cards)
+    assert (events[-1].route, events[-1].reason, len(slm.requests)) == ("slm", None, 1)
 
 
 @pytest.mark.parametrize(

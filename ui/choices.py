@@ -10,6 +10,7 @@ from chainlit.input_widget import Select, Slider
 from chainlit.types import CommandDict
 
 from rag.assistant import Assistant, Knobs
+from rag.backends.base import Backend
 from rag.settings import Mode
 from ui.report import COMMAND
 
@@ -41,12 +42,8 @@ STARTERS = [
 def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
     """The modes as chat profiles, the configured one first, each saying which models it really means."""
     models = assistant.models
-    slm = (
-        f"**{models.slm.label}** ({models.slm.where})"
-        if models
-        else "The small model" + ("" if assistant.started else " (loading)")
-    )
-    llm = f"**{models.llm.label}** ({models.llm.where})" if models and models.llm else "the large model"
+    slm = named(models.slm) if models else "The small model" + ("" if assistant.started else " (loading)")
+    llm = named(models.llm) if models and models.llm else "the large model"
     none = f"\n\n{models.no_llm} Until then, the documents' own words stand in." if models and models.no_llm else ""
     faults = "".join(f"\n\n⚠ {fault}" for fault in assistant.faults)
     questions = starters(assistant)
@@ -56,6 +53,7 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
             name=MODES[mode][0],
             markdown_description=(
                 MODES[mode][1].format(slm=slm, llm=llm)
+                + _cards(assistant)
                 + (_ESCALATE[assistant.settings.escalate].format(llm=llm) if mode in ("hybrid", "refine") else "")
                 + ("" if mode == "slm" else none)
                 + faults
@@ -66,6 +64,26 @@ def profiles(assistant: Assistant) -> list[cl.ChatProfile]:
         )
         for mode in ordered
     ]
+
+
+def named(backend: Backend) -> str:
+    """
+    A model as the page names it: where it runs, and under which id where that is not the name that was asked for.
+
+    'phi-4-mini on Foundry Local (Phi-4-mini-instruct-generic-cpu:5)'
+    """
+    alias = getattr(backend, "alias", backend.label)
+    if alias == backend.label:
+        return f"**{backend.label}** ({backend.where})"
+    return f"**{alias}** on {backend.where.partition(' (')[0]} ({backend.label})"
+
+
+def _cards(assistant: Assistant) -> str:
+    """What is known of the models in use, a line each."""
+    models = assistant.models
+    labels = [backend.label for backend in (models.slm, models.llm) if backend] if models else []
+    known = [(label, card) for label in labels if (card := assistant.cards.of(label)) and card.line]
+    return "".join(f"\n\n{label}: {card.line}." for label, card in known)
 
 
 def starters(assistant: Assistant) -> list[cl.Starter]:

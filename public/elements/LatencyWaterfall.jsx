@@ -201,6 +201,7 @@ function Facts({ metadata, data, names }) {
     .split('+').map((part) => part.trim()).filter(Boolean).map((part) => SIGNALS[part] || part);
   const cost = metadata.cost || {};
   const local = number(cost.local);
+  const servers = cost.servers === undefined ? 0 : number(cost.servers);
   const cloud = number(cost.cloud_equivalent);
   const asked = { small: data.small.usage || data.wrote.small, large: data.large.usage || data.wrote.large };
   return (
@@ -226,7 +227,9 @@ function Facts({ metadata, data, names }) {
         <>
           <dt>Cost</dt>
           <dd>
-            {local === null ? '' : local > 0 ? money(local, cost.currency) : 'nothing for models run locally'}
+            {servers === null ? 'not known: the server has no price' : null}
+            {servers > 0 ? money(servers, cost.currency) : null}
+            {servers === 0 && local !== null ? 'nothing for models run locally' : null}
             {cloud === null || cloud <= 0 ? null : (
               <span className="gr-quiet">{local === null ? '' : ' · '}in the cloud about {money(cloud, cost.currency)}</span>
             )}

@@ -89,6 +89,11 @@ class Backend(Protocol):
         """
 
 
+def is_ours(backend: Backend) -> bool:
+    """Whether a backend runs on this machine, so that its tokens cost nothing; one that does not say so does."""
+    return bool(getattr(backend, "is_ours", True))
+
+
 def loading_text(backend: Backend) -> str:
     """What is being done to make a backend ready, in words: its own `loading`, if it has one."""
     return getattr(backend, "loading", "") or f"Loading {backend.label} …"

@@ -137,6 +137,7 @@ class _Foundry:
             api_key=key.get_secret_value(),
             deadlines=_deadlines(settings),
             retry_backoff_s=settings.retry_backoff if settings.retry_on_fail else None,
+            extra_body=settings.llm_extra_body if role == "llm" else settings.slm_extra_body,
             stop=self.runtime.stop if self.runtime else None,
         )
 
@@ -202,6 +203,7 @@ def _server(settings: Settings, url: str, role: str, where: str | None = None) -
         deadlines=_deadlines(settings),
         retry_backoff_s=settings.retry_backoff if settings.retry_on_fail else None,
         where=where,
+        extra_body=settings.llm_extra_body if role == "llm" else settings.slm_extra_body,
     )
 
 

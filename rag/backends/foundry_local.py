@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from rag.backends.base import Piece
 from rag.backends.foundry import Service, gone
@@ -32,7 +33,7 @@ class FoundryLocal:
         role: `SLM` or `LLM`, to name the right settings in messages.
         api_key: sent as a bearer token; never logged.
         deadlines: how long to wait for its texts.
-        retry_backoff_s: as of `OpenAICompatible`.
+        retry_backoff_s, extra_body: as of `OpenAICompatible`.
         stop: ends what `find` began.
 
     Attributes:
@@ -50,6 +51,7 @@ class FoundryLocal:
         api_key: str = "none",
         deadlines: Deadlines | None = None,
         retry_backoff_s: float | None = 0.5,
+        extra_body: Mapping[str, Any] | None = None,
         stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.alias = self.label = alias
@@ -60,10 +62,16 @@ class FoundryLocal:
         self._api_key = api_key
         self._deadlines = deadlines
         self._retry_backoff_s = retry_backoff_s
+        self._extra_body = extra_body
         self._end = stop
         self._lock = asyncio.Lock()
         self._service: Service | None = None
         self._server: OpenAICompatible | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the service is on this machine."""
+        return self._server is None or self._server.is_ours
 
     @property
     def ready(self) -> bool:
@@ -128,6 +136,7 @@ class FoundryLocal:
                     deadlines=self._deadlines,
                     retry_backoff_s=self._retry_backoff_s,
                     where=self.where,
+                    extra_body=self._extra_body,
                     remedy="Look at foundry server status, or restart Foundry Local.",
                 )
             return self._server

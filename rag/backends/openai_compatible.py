@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import random
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +64,7 @@ class OpenAICompatible:
         deadlines: how long to wait.
         retry_backoff_s: the pause before the one retry of an overloaded server; None: no retry.
         where: where it runs, if there is a better name for it than the URL.
+        extra_body: more fields of every request.
         remedy: what to do when it breaks, if there is something better than to look at its log.
         transport: what carries the requests, in tests.
     """
@@ -79,6 +80,7 @@ class OpenAICompatible:
         retry_backoff_s: float | None = 0.5,
         where: str | None = None,
         remedy: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = normalise_url(url)
@@ -89,6 +91,7 @@ class OpenAICompatible:
         self._deadlines = deadlines or Deadlines()
         self._retry_backoff_s = retry_backoff_s
         self._remedy = remedy or f"Look at its log, or set RAG_{role}_URL to another server."
+        self._extra_body = dict(extra_body or {})
         self._tops: int | None = _TOPS
         self._lists_nothing = False
         # A proxy has no business between us and our own machine, and a redirect would post the prompt elsewhere.
@@ -102,6 +105,11 @@ class OpenAICompatible:
             transport=transport,
         )
         self._client = AsyncOpenAI(base_url=self.url, api_key=api_key or "none", max_retries=0, http_client=http)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it runs on this machine, so that its tokens cost nothing."""
+        return is_loopback(self.url)
 
     @property
     def ready(self) -> bool:
@@ -191,6 +199,8 @@ class OpenAICompatible:
         }
         if self._tops:
             request |= {"logprobs": True, "top_logprobs": self._tops}
+        if self._extra_body:
+            request["extra_body"] = self._extra_body
         async with asyncio.timeout_at(deadline):
             stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request)
             return stream
