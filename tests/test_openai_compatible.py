@@ -55,9 +55,7 @@ async def test_a_server_without_log_probabilities_gives_none() -> None:
 async def test_more_fields_go_with_every_request() -> None:
     """As the settings say; the chat's own stay as they are."""
     async with model_server() as server:
-        model = OpenAICompatible(
-            server.url, "m", extra_body={"top_p": 0.9, "chat_template_kwargs": {"thinking": False}}
-        )
+        model = OpenAICompatible(server.url, "m", extra_body={"top_p": 0.9, "kwargs": {"thinking": False}})
         await events_of(model.stream(MESSAGES, max_tokens=5, temperature=0.0))
         await model.stop()
     assert server.bodies[0]["top_p"] == 0.9
