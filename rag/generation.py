@@ -147,6 +147,7 @@ class Generation:
             watch.lap(f"{self._prefix}{stage}")
         self.reply = replace(self.reply, text=_tidy(self.reply.text), reasoning=self._reasoned())
         if not self.reply.text and not self.failed:
+            self._note_wait()
             self.reply = replace(self.reply, cut=self._why_empty(max_tokens))
 
     async def _tokens(
@@ -219,7 +220,6 @@ class Generation:
         model = self.reply.model
         if not self.reply.reasoning:
             return self.reply.cut or f"{model} gave an empty answer"
-        self._note_wait()
         if self._finish_reason == "length":
             return (
                 f"{model} reasoned up to the limit of {max_tokens} tokens and gave no answer; a higher {self._limit} "

@@ -41,7 +41,7 @@ _END_MARKS = re.compile(r"(?:<\|(?:end|return|call)\|>\s*)+")
 _HALF_A_MARK = re.compile(r"<\|\w*\|?\Z")
 # What may stand before `<|message|>`; the shortest is `<|channel|>final`, or `<|start|>assistant`.
 _HEADER = re.compile(
-    r"(?:assistant)?(?:<\|start\|>\s*assistant)?\s*(?:to=[^\s<]+)?\s*"
+    r"(?:assistant)?(?:<\|start\|>\s*[\w.]+)?\s*(?:to=[^\s<]+)?\s*"
     r"(?:<\|channel\|>\s*(?:analysis|commentary|final)\b[^<\n]*)?(?:<\|constrain\|>[^<\n]*)?"
 )
 # The same, cut off anywhere.
@@ -59,6 +59,7 @@ _MOST_HEADER = 200  # characters
 
 _GLUED = re.compile(r"assistant(analysis|commentary|final)")
 _GLUED_WORDS = ("assistantanalysis", "assistantcommentary", "assistantfinal")
+_PROOF = re.compile(rf"{_GLUED.pattern}|<\|(?:start|channel)\|>")
 _SUSPECTS = ("analysis", "commentary")
 _MOST_SUSPECT = 20_000  # characters, after which a suspect is an answer
 _QUOTES = '"“„«「『'
@@ -193,7 +194,7 @@ class Channels:
 
     def _suspect(self, ended: bool) -> bool:
         """Harmony without its marks by a model of another name: nothing is given out before it is confirmed."""
-        if _GLUED.search(self._rest, self._looked, _MOST_SUSPECT):
+        if _PROOF.search(self._rest, self._looked, _MOST_SUSPECT):
             body = self._rest.lstrip()
             suspect = next(one for one in _SUSPECTS if body.startswith(one))
             return self._enter_glued(len(self._rest) - len(body) + len(suspect), suspect)
@@ -274,14 +275,14 @@ class Channels:
         torn = stop or broken or len(body) >= _MOST_HEADER
         if not torn and not ended:
             return False
+        if not torn and _is_cut_header(body):
+            self._take(len(self._rest), "mark")
+            return True
         if self._marked:
             found = _TORN_HEADER.match(window)
             self._kind = _kind_of(window[: stop.start() if stop else None])
             self._take(blank + (found.end() if found else 0), "mark")
             return self._go(self._message)
-        if ended and not torn and _is_cut_header(body):
-            self._take(len(self._rest), "mark")
-            return True
         mark = _MARK.match(body)
         self._take(blank + (mark.end() if mark else 1), "answer")
         return self._go(self._answer)
