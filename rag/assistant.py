@@ -297,6 +297,9 @@ class Assistant:
             cited = known if known else await asyncio.to_thread(cite, routed.final.text, task.evidence)
         task.watch.lap("llm_judge" if asked_llm else "judge")
         draft = routed.draft
+        reasoning = routed.final.reasoning
+        if routed.route in ("quoted", "abstained") and draft and not reasoning:
+            reasoning = draft.reasoning
         replaced = draft if draft is not None and draft is not routed.final and draft.text else None
         usage_slm = draft.usage if draft else None
         usage_llm = routed.final.usage if routed.final is not draft else None
@@ -319,6 +322,7 @@ class Assistant:
             slm=draft.model if draft else "",
             llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
             verdict=routed.verdict,
+            reasoning=reasoning,
         )
 
     async def _abstention(

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rag.assistant import Assistant
-from rag.backends.base import Backend, Text
+from rag.backends.base import Backend, Reasoning, Text
 from rag.calibration import SHIPPED
 from rag.errors import ModelError
 
@@ -97,17 +97,18 @@ def _calibration(assistant: Assistant) -> Finding:
 async def _probe(role: str, backend: Backend) -> Finding:
     asked = time.perf_counter()
     first: float | None = None
-    logprobs = False
+    logprobs, said = False, False
     try:
         stream = backend.stream([{"role": "user", "content": "Say hello."}], max_tokens=4, temperature=0.0)
         async with aclosing(stream) as pieces:
             async for piece in pieces:
-                if isinstance(piece, Text) and first is None:
+                if isinstance(piece, Text | Reasoning) and first is None:
                     first = time.perf_counter() - asked
-                    logprobs = piece.logprobs is not None
+                if isinstance(piece, Text) and not said:
+                    said, logprobs = True, piece.logprobs is not None
     except ModelError as error:
         return Finding(role, "fault", str(error))
     if first is None:
         return Finding(role, "fault", f"{backend.label} on {backend.where} sent no text to a greeting.")
-    extra = "gives log-probabilities" if logprobs else "gives no log-probabilities"
+    extra = "gives log-probabilities" if logprobs else "gives no log-probabilities" if said else "reasons at first"
     return Finding(role, "ok", f"{backend.label} on {backend.where}, first text after {first * 1000:.0f} ms, {extra}")

@@ -24,11 +24,11 @@ class Waiting:
     Nothing can happen yet.
 
     Attributes:
-        why: `queue` for a slot, `model` for a model that is being loaded.
+        why: `queue` for a slot, `model` for a model that is being loaded, `reasoning` for one that thinks first.
         text: a sentence for the reader, with the place in the queue or the name of the model.
     """
 
-    why: Literal["queue", "model"]
+    why: Literal["queue", "model", "reasoning"]
     text: str
 
 
@@ -58,6 +58,24 @@ class Token:
 
     text: str
     model: str
+
+
+@dataclass(frozen=True)
+class Reasoned:
+    """
+    What a model thought before it answered. It is no part of the answer.
+
+    Attributes:
+        text: its beginning, if it is very long.
+        model: which model thought.
+        seconds: from its first word to the answer's, or to the end where there was no answer.
+        tokens: as the server counted them; None if it did not say.
+    """
+
+    text: str
+    model: str
+    seconds: float
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +149,8 @@ class Answer:
         slm, llm: the models that were asked, in these roles; empty where none was.
         query: what was searched for.
         verdict: how the draft was judged; None if there was none.
+        reasoning: what the model thought whose words these are, or whose silence made the documents speak; None if it
+            did not think.
     """
 
     text: str
@@ -150,6 +170,7 @@ class Answer:
     llm: str = ""
     query: Query | None = None
     verdict: Verdict | None = None
+    reasoning: Reasoned | None = None
 
     @property
     def plain(self) -> str:
@@ -193,6 +214,7 @@ class Answer:
                 }
                 for citation in self.citations
             ],
+            **_reasoning(self.reasoning),
         }
 
 
@@ -211,7 +233,17 @@ Event = Waiting | Retrieved | Token | Escalated | Answered
 
 
 def _usage(usage: Usage | None) -> dict[str, int] | None:
-    return {"prompt": usage.prompt, "completion": usage.completion} if usage else None
+    if usage is None:
+        return None
+    reasoning = {"reasoning": usage.reasoning} if usage.reasoning else {}
+    return {"prompt": usage.prompt, "completion": usage.completion, **reasoning}
+
+
+def _reasoning(reasoned: Reasoned | None) -> dict[str, Any]:
+    if reasoned is None:
+        return {}
+    ms = round(reasoned.seconds * 1000, 4)
+    return {"reasoning": {"text": reasoned.text, "ms": ms, "tokens": reasoned.tokens, "model": reasoned.model}}
 
 
 def _confidence(confidence: Confidence | None, verdict: Verdict | None) -> dict[str, Any] | None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
 
-from rag.backends.base import Backend, Done, Opened, Text, Usage, loading_text
+from rag.backends.base import Backend, Done, Opened, Piece, Reasoning, Text, Usage, loading_text
 from rag.calibration import SHIPPED, Calibration
 from rag.cards import Card
 from rag.chunking import is_unspaced
 from rag.confidence import Confidence, judge, repeats_itself
-from rag.errors import ModelError
-from rag.events import Token, Waiting
+from rag.errors import ModelBroke, ModelError
+from rag.events import Reasoned, Token, Waiting
 from rag.evidence import Cited, Evidence
 from rag.prompts import Message
 from rag.rules import Ledger, below
@@ -25,6 +25,9 @@ from rag.timings import Stopwatch
 
 # A server that ignores the limit of tokens is stopped when it has sent so many times as many pieces.
 _PATIENCE = 2
+# The same for its reasoning, which some servers do not count towards that limit.
+_PATIENCE_WITH_REASONING = 8
+_KEPT_REASONING = 20_000  # characters
 # So many tokens lie between two looks at a running draft.
 _LOOK_EVERY = 8
 
@@ -47,6 +50,7 @@ class Reply:
         tokens: how many came, counted here: one a log-probability, or one a piece where there are none.
         hopeless: whether it was stopped because its confidence was too low to go on.
         cited: a whole draft with its citations; None where it was not looked at.
+        reasoning: what the model thought; None if it did not.
     """
 
     text: str
@@ -59,6 +63,7 @@ class Reply:
     tokens: int = 0
     hopeless: bool = False
     cited: Cited | None = None
+    reasoning: Reasoned | None = None
 
 
 @dataclass(frozen=True)
@@ -117,10 +122,12 @@ class Generation:
     ) -> None:
         self.reply = Reply("", backend.label)
         self.failed = False
-        self.waited_s: float | None = None  # from the request to its first word, or to its failure
+        self.waited_s: float | None = None  # from the request to its first word, or to its end without one
         self._clock = clock
         self._look = look
         self._asked: float | None = None
+        self._finish_reason = ""
+        self._thoughts: list[str] = []
         self._backend = backend
         self._prefix = prefix
         self._task = task
@@ -142,14 +149,16 @@ class Generation:
             self.failed = True
             self._note_wait()
             self.reply = replace(self.reply, cut=str(error))
-            watch.lap(f"{self._prefix}{'generate' if self.reply.text else 'send'}")
-        self.reply = replace(self.reply, text=_tidy(self.reply.text))
-        if not self.reply.text and not self.reply.cut:
-            self.reply = replace(self.reply, cut=f"{self.reply.model} gave an empty answer")
+            stage = "generate" if self.reply.text else "reasoning" if self._thoughts else "send"
+            watch.lap(f"{self._prefix}{stage}")
+        self.reply = replace(self.reply, text=_tidy(self.reply.text), reasoning=self._reasoned())
+        if not self.reply.text and not self.failed:
+            self._note_wait()
+            self.reply = replace(self.reply, cut=self._why_empty(max_tokens))
 
     async def _tokens(
-        self, stream: AsyncGenerator[Opened | Text | Done, None], max_tokens: int
-    ) -> AsyncGenerator[Token, None]:
+        self, stream: AsyncGenerator[Piece, None], max_tokens: int
+    ) -> AsyncGenerator[Token | Waiting, None]:
         watch, prefix = self._task.watch, self._prefix
         said: list[Text] = []
         next_look = self._look.first if self._look else 0
@@ -159,12 +168,20 @@ class Generation:
                     match piece:
                         case Opened():
                             watch.lap(f"{prefix}send")
+                        case Reasoning(text=text):
+                            if not self._thoughts:
+                                if not text.strip():
+                                    continue
+                                if not said:
+                                    watch.lap(f"{prefix}first_token")
+                                    yield Waiting("reasoning", "Thinking …")
+                            self._think(text, max_tokens)
                         case Text():
                             visible = piece.text if said else piece.text.lstrip()
                             if not visible:
                                 continue
                             if not said:
-                                watch.lap(f"{prefix}first_token")
+                                watch.lap(f"{prefix}{'reasoning' if self._thoughts else 'first_token'}")
                                 watch.saw_text()
                                 self._note_wait()
                             said.append(replace(piece, text=visible, logprobs=_plausible(piece)))
@@ -184,7 +201,41 @@ class Generation:
                             self._finish(piece, max_tokens)
         finally:
             self.reply = _grown(self.reply, said)
-        watch.lap(f"{prefix}generate")
+        watch.lap(f"{prefix}{'generate' if said or not self._thoughts else 'reasoning'}")
+
+    def _think(self, text: str, max_tokens: int) -> None:
+        self._thoughts.append(text)
+        most = _PATIENCE_WITH_REASONING * max_tokens
+        if len(self._thoughts) > most:
+            raise ModelBroke(
+                f"{self.reply.model} reasoned on and on and was stopped after {most:,} pieces, "
+                f"{_PATIENCE_WITH_REASONING} times {self._limit}."
+            )
+
+    def _reasoned(self) -> Reasoned | None:
+        text = "".join(self._thoughts).strip()
+        if not text:
+            return None
+        stages = self._task.watch.timings().stages
+        seconds = sum(stage.seconds for stage in stages if stage.name == f"{self._prefix}reasoning")
+        tokens = self.reply.usage.reasoning if self.reply.usage else None
+        shown = text if len(text) <= _KEPT_REASONING else f"{text[:_KEPT_REASONING]} …"
+        return Reasoned(shown, self.reply.model, seconds, tokens or None)
+
+    def _why_empty(self, max_tokens: int) -> str:
+        model = self.reply.model
+        if not self.reply.reasoning:
+            return self.reply.cut or f"{model} gave an empty answer"
+        if self._finish_reason == "length":
+            return (
+                f"{model} reasoned up to the limit of {max_tokens} tokens and gave no answer; a higher {self._limit} "
+                "leaves room for one"
+            )
+        return self.reply.cut or f"{model} only reasoned and gave no answer"
+
+    @property
+    def _limit(self) -> str:
+        return "RAG_LLM_MAX_TOKENS" if self._prefix else "RAG_SLM_MAX_TOKENS"
 
     def _note_wait(self) -> None:
         if self._asked is not None and self.waited_s is None:
@@ -202,9 +253,9 @@ class Generation:
         return True
 
     def _finish(self, done: Done, max_tokens: int) -> None:
-        setting = "RAG_LLM_MAX_TOKENS" if self._prefix else "RAG_SLM_MAX_TOKENS"
+        self._finish_reason = done.finish
         cut = {
-            "length": f"the answer was cut at the limit of {max_tokens} tokens ({setting})",
+            "length": f"the answer was cut at the limit of {max_tokens} tokens ({self._limit})",
             "content_filter": "cut by the server's content filter",
         }.get(done.finish)
         self.reply = replace(self.reply, model=done.model, usage=done.usage, cut=cut)

@@ -18,7 +18,7 @@ from rag.generation import Generation, Look, Reply, Task
 from rag.prompts import Message, build_refine_messages
 from rag.rules import Ledger, Rules, below, matching, reason_not_to_escalate, reason_to_skip_the_draft, would_keep
 
-_DRAFT_STAGES = ("send", "first_token", "generate", "judge")
+_DRAFT_STAGES = ("send", "first_token", "reasoning", "generate", "judge")
 
 NO_LLM = "No large model is configured. Set RAG_LLM_URL or RAG_LLM_GGUF, or choose the mode Hybrid or Local only."
 

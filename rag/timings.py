@@ -14,8 +14,9 @@ class Stage:
     One stretch of an answer's time.
 
     Attributes:
-        name: `queue, rewrite, search, evidence, prompt, load, send, first_token, generate, judge`, and the same
-            for the large model with the prefix `llm_`.
+        name: `queue, rewrite, search, evidence, prompt, load, send, first_token, reasoning, generate, judge`, and
+            the same for the large model with the prefix `llm_`. `first_token` ends with the model's first word, be it
+            of its reasoning; `reasoning` ends with the first word of its answer.
         start_s: seconds from the question to its start.
         seconds: how long it took.
     """

@@ -38,6 +38,11 @@ def chunk(
     return b"data: " + json.dumps(body | extra).encode() + b"\n\n"
 
 
+def thought(text: Any, *, field: str = "reasoning_content", **delta: Any) -> bytes:
+    """One server-sent event with a piece of what the model thinks, in a field of its own."""
+    return chunk(choices=[{"index": 0, "delta": {"content": None, field: text, **delta}, "finish_reason": None}])
+
+
 def usage(prompt: int, completion: int, **extra: Any) -> bytes:
     """The usage chunk, which has no choices."""
     counted = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

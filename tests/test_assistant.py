@@ -108,6 +108,52 @@ async def test_stages_sum_to_the_total_and_do_not_overlap(make_assistant: Make) 
         assert 0 < latency["ttft_ms"] <= latency["total_ms"]
 
 
+async def test_reasoning_is_in_the_metadata_where_there_is_some(make_assistant: Make) -> None:
+    """Its text, time and tokens, and whose it is; the stages still sum to the total."""
+    slm = ScriptedBackend(Script(GOOD.text, logprob=-0.01, pace_s=0.01, reasoning="The manual names a button."))
+    metadata = (await answer_of(make_assistant(slm))).to_metadata()
+    reasoning, latency = metadata["reasoning"], metadata["latency"]
+    stages = {stage["name"]: stage["ms"] for stage in latency["stages"]}
+    assert (reasoning["text"], reasoning["tokens"], reasoning["model"]) == (
+        "The manual names a button.", 5, "scripted stand-in",
+    )  # fmt: skip
+    assert reasoning["ms"] == stages["reasoning"] > 30
+    assert list(stages)[-5:] == ["send", "first_token", "reasoning", "generate", "judge"]
+    assert sum(stages.values()) == pytest.approx(latency["total_ms"], rel=0.02)
+    assert latency["ttft_ms"] > stages["reasoning"]
+    assert metadata["usage"]["slm"]["reasoning"] == 5
+    assert json.dumps(metadata)
+
+
+@pytest.mark.parametrize(
+    ("slm", "llm", "model"),
+    [
+        pytest.param(GOOD, None, None, id="nobody thought"),
+        pytest.param(replace(DOUBTFUL, reasoning="Hm."), None, "small", id="quoted: the draft's"),
+        pytest.param(replace(DOUBTFUL, reasoning="Hm."), Script("Ten seconds."), None, id="the draft's is set aside"),
+        pytest.param(DOUBTFUL, Script("Ten seconds.", reasoning="Hm."), "large", id="the large model's"),
+        pytest.param(DOUBTFUL, Script("", reasoning="Hm."), "large", id="quoted: the large model only thought"),
+    ],
+)
+async def test_the_reasoning_is_that_of_the_model_that_answered(
+    make_assistant: Make, slm: Script, llm: Script | None, model: str | None
+) -> None:
+    """Where the documents speak instead: that of the last model that thought."""
+    large = ScriptedBackend(llm, label="large") if llm else None
+    answer = await answer_of(make_assistant(ScriptedBackend(slm, label="small"), large))
+    assert (answer.reasoning and answer.reasoning.model) == model
+    assert ("reasoning" in answer.to_metadata()) == (model is not None)
+    assert "Hm." not in answer.text
+
+
+async def test_the_check_greets_a_model_that_thinks_first(make_assistant: Make) -> None:
+    """Four tokens are too few for an answer of it; that is no fault."""
+    thinks = make_assistant(ScriptedBackend(Script("", reasoning="The user greets me.", finish="length")))
+    await thinks.start()
+    (found,) = [one for one in await look_at(thinks) if one.name == "SLM"]
+    assert (found.state, found.text.rpartition(", ")[2]) == ("ok", "reasons at first")
+
+
 async def test_a_doubtful_draft_without_a_large_model_becomes_a_labelled_quotation(make_assistant: Make) -> None:
     """The documents' own words, with their source, and the draft is still there to read."""
     answer = await answer_of(make_assistant(ScriptedBackend(DOUBTFUL)))

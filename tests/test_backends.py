@@ -8,27 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from rag.backends.base import Backend, Done, Opened, Text
+from rag.backends.base import Backend, Done, Opened, Reasoning, Text
 from rag.backends.embedded import Embedded, find_embedded_model, label_of
 from rag.backends.openai_compatible import OpenAICompatible
-from rag.backends.scripted import ScriptedBackend
+from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelUnavailable
 from tests.conftest import events_of
-from tests.model_server import model_server
+from tests.model_server import ANSWER, HEAD, chunk, model_server
 
 pytestmark = pytest.mark.anyio
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 
 
-@pytest.fixture(params=["scripted", "openai_compatible", pytest.param("embedded", marks=pytest.mark.model)])
+KINDS = ["scripted", "scripted that reasons", "openai_compatible", "openai_compatible that reasons"]
+THINKS = [HEAD, chunk("<think>"), chunk("Easy."), chunk("</think>"), *ANSWER[1:]]
+
+
+@pytest.fixture(params=[*KINDS, pytest.param("embedded", marks=pytest.mark.model)])
 async def backend(request: pytest.FixtureRequest) -> AsyncGenerator[Backend, None]:
     """Each kind of backend, started."""
-    if request.param == "scripted":
-        yield ScriptedBackend("Hello there.")
+    reasons = "reasons" in request.param
+    if request.param.startswith("scripted"):
+        yield ScriptedBackend(Script("Hello there.", reasoning="Easy." if reasons else ""))
         return
-    if request.param == "openai_compatible":
-        async with model_server() as server:
+    if request.param.startswith("openai_compatible"):
+        async with model_server(THINKS if reasons else ANSWER) as server:
             remote = OpenAICompatible(server.url, "m")
             await remote.start()
             yield remote
@@ -41,11 +46,11 @@ async def backend(request: pytest.FixtureRequest) -> AsyncGenerator[Backend, Non
 
 
 async def test_pieces_come_in_order(backend: Backend) -> None:
-    """`Opened`, at least one `Text`, and one `Done` at the end with a model's name."""
+    """`Opened`, perhaps `Reasoning`, at least one `Text`, and one `Done` at the end with a model's name."""
     got = await events_of(backend.stream(MESSAGES, max_tokens=12, temperature=0.0))
     assert isinstance(got[0], Opened)
-    assert all(isinstance(piece, Text) and piece.text for piece in got[1:-1])
-    assert len(got) > 2
+    assert all(isinstance(piece, Text | Reasoning) and piece.text for piece in got[1:-1])
+    assert isinstance(got[-2], Text)
     assert isinstance(got[-1], Done)
     assert got[-1].model
     assert got[-1].usage

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from rag.backends.base import Done, Opened, Text, Usage
+from rag.backends.base import Done, Opened, Reasoning, Text, Usage
 from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, normalise_url, resolve_model
 from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
 from tests.conftest import events_of
-from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, model_server, models, status
+from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, model_server, models, status, thought
 
 pytestmark = pytest.mark.anyio
 
@@ -128,11 +128,113 @@ async def test_an_address_without_a_chat_is_said_to_be_one() -> None:
         await backend.stop()
 
 
-async def test_reasoning_is_not_text() -> None:
-    """What a model thinks in another field never reaches the answer."""
-    thinking = chunk(choices=[{"index": 0, "delta": {"reasoning_content": "hmm"}, "finish_reason": None}])
-    got, _ = await pieces_of(HEAD, thinking, chunk("Hi"), chunk(finish="stop"), DONE)
-    assert [piece.text for piece in got if isinstance(piece, Text)] == ["Hi"]
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+async def test_reasoning_is_not_text(field: str) -> None:
+    """What a model thinks in a field of its own never reaches the answer."""
+    script = [HEAD, thought("Hm", field=field), thought("m", field=field), chunk("Hi", logprob=-0.1)]
+    got, _ = await pieces_of(*script, chunk(finish="stop"), DONE)
+    assert got[1:-1] == [Reasoning("Hm"), Reasoning("m"), Text("Hi", (-0.1,))]
+
+
+async def test_the_same_reasoning_in_two_fields_is_there_once() -> None:
+    """Servers that renamed the field send both for a while."""
+    got, _ = await pieces_of(HEAD, thought("Hm", reasoning="Hm"), chunk("Hi"), chunk(finish="stop"), DONE)
+    assert got[1:-1] == [Reasoning("Hm"), Text("Hi")]
+
+
+@pytest.mark.parametrize("odd", [None, "", 5, True, {"text": "Hm"}, ["Hm"]], ids=repr)
+async def test_reasoning_that_is_no_text_is_ignored(odd: Any) -> None:
+    """Nothing breaks, and the other field still counts."""
+    got, error = await pieces_of(
+        HEAD, thought(odd), thought(odd, reasoning="Hm"), chunk("Hi"), chunk(finish="stop"), DONE
+    )
+    assert (got[1:-1], error) == ([Reasoning("Hm"), Text("Hi")], None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi.", id="marks"
+        ),
+        pytest.param("analysisHm.assistantfinalHi.", id="no marks"),
+        pytest.param("<think>Hm.</think>Hi.", id="think"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000], ids=["letters", "sevens", "at once"])
+async def test_reasoning_in_the_text_is_told_from_the_answer(said: str, size: int) -> None:
+    """However it is cut; see `test_channels` for all the shapes."""
+    script = [chunk(said[at : at + size]) for at in range(0, len(said), size)]
+    got, error = await pieces_of(HEAD, *script, chunk(finish="stop"), DONE)
+    assert error is None
+    assert "".join(piece.text for piece in got if isinstance(piece, Text)) == "Hi."
+    assert "".join(piece.text for piece in got if isinstance(piece, Reasoning)) == "Hm."
+
+
+async def test_only_the_tokens_of_the_answer_have_log_probabilities() -> None:
+    """Marks and reasoning have none that count; a piece that is partly both has none at all."""
+    pieces = ["<think>", "Hm", "</think>", "Hi", " there"]
+    script = [chunk(piece, logprob=-0.1 * at) for at, piece in enumerate(pieces)]
+    got, _ = await pieces_of(HEAD, *script, chunk(finish="stop"), DONE)
+    assert got[1:-1] == [Reasoning("Hm"), Text("Hi", (-0.1 * 3,)), Text(" there", (-0.4,))]
+    got, _ = await pieces_of(HEAD, chunk("<think>Hm</think>Hi", logprob=-0.1), chunk(finish="stop"), DONE)
+    assert got[1:-1] == [Reasoning("Hm"), Text("Hi")]
+
+
+async def test_a_gpt_oss_is_known_by_the_name_that_its_server_reports() -> None:
+    """Its reasoning need not be held back until the answer proves it."""
+    got, _ = await pieces_of(HEAD, chunk("analysisHm", model="openai/gpt-oss-20b"), chunk(finish="length"), DONE)
+    assert got[1:-1] == [Reasoning("Hm")]
+    got, _ = await pieces_of(HEAD, chunk("analysisHm"), chunk(finish="length"), DONE)
+    assert got[1:-1] == [Text("analysisHm")]
+
+
+async def test_what_was_held_back_is_not_lost_when_the_server_breaks() -> None:
+    """The part that came is the part that is kept."""
+    for end in ([], [b"data: {bad\n\n"], [5.0]):
+        got, error = await pieces_of(HEAD, chunk("analysisOf"), chunk(" it <|"), *end)
+        assert isinstance(error, ModelBroke)
+        assert "".join(piece.text for piece in got if isinstance(piece, Text)) == "analysisOf it <|"
+
+
+async def test_a_model_that_thinks_is_not_silent() -> None:
+    """Each thought, and each text that is held back, moves the deadline; a thought without words does not."""
+    deadlines = Deadlines(connect_s=1, first_text_s=0.4, between_texts_s=0.3)
+    thoughts = [step for number in range(4) for step in (thought(f"{number}"), 0.15)]
+    held = [step for word in ("analysis", "Of", " the", " data") for step in (chunk(word), 0.15)]
+    got, error = await pieces_of(HEAD, *thoughts, *held, chunk(finish="stop"), DONE, deadlines=deadlines)
+    assert (error, got[-2]) == (None, Text(" data"))
+    empty = [step for _ in range(8) for step in (thought(""), 0.1)]
+    got, error = await pieces_of(HEAD, thought("Hm"), *empty, deadlines=deadlines)
+    assert "went silent" in str(error)
+
+
+async def test_reasoning_without_end_is_stopped() -> None:
+    """In its own field or in the text; what came until then was given on."""
+    page = "hm " * 2_000
+    for script in ([thought(page)] * 17, [chunk("<think>"), *[chunk(page)] * 17]):
+        got, error = await pieces_of(HEAD, *script, 5.0)
+        assert isinstance(error, ModelBroke)
+        assert "reasoned for more than 100,000 characters and was stopped" in str(error)
+        assert sum(len(piece.text) for piece in got if isinstance(piece, Reasoning)) == 16 * len(page)
+
+
+@pytest.mark.parametrize(
+    ("details", "tokens"),
+    [
+        pytest.param({"reasoning_tokens": 5}, 5, id="counted"),
+        pytest.param({}, None, id="not counted"),
+        pytest.param(None, None, id="null"),
+        pytest.param(5, None, id="a number"),
+        pytest.param({"reasoning_tokens": "many"}, None, id="in words"),
+        pytest.param({"reasoning_tokens": 99}, None, id="more than there are"),
+    ],
+)
+async def test_the_tokens_of_the_reasoning_are_the_servers_count(details: Any, tokens: int | None) -> None:
+    """None where it does not say, or cannot be right."""
+    counted = {"prompt_tokens": 7, "completion_tokens": 9, "completion_tokens_details": details}
+    got, error = await pieces_of(HEAD, chunk("Hi"), chunk(finish="stop"), chunk(choices=[], usage=counted), DONE)
+    assert (got[-1], error) == (Done("stop", "served-model", Usage(7, 9, tokens)), None)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,45 @@ async def test_a_hopeless_draft_shows_what_it_was_stopped_at(packets: Callable[[
     assert shown["EscalationCard"]["confidence"]["threshold"] == 0.25
 
 
+THINKS = Script(GOOD.text, logprob=-0.01, reasoning="The manual names <b>a</b> button.", pace_s=0.01)
+
+
+async def test_what_a_model_thought_opens_under_the_answer(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """While it thinks, the page says so; its words are in their own element and in the metadata alone."""
+    await draw(make_assistant(ScriptedBackend(THINKS)))
+    sent = packets()
+    assert sent[0][1]["output"] == "Thinking …"
+    said = [data["token"] for event, data in sent if event == "stream_token"]
+    assert (said[0], said[1][:4]) == ("Hold", " the")
+    assert final(sent)["output"] == "Hold the reset button for ten seconds. [1]"
+    shown = elements(sent)
+    assert shown["Reasoning"] == final(sent)["metadata"]["reasoning"]
+    assert shown["Reasoning"]["text"] == THINKS.reasoning
+    assert "reasoning" not in shown["LatencyWaterfall"]
+    assert "reasoning" in [stage["name"] for stage in shown["LatencyWaterfall"]["latency"]["stages"]]
+
+
+async def test_a_model_that_did_not_think_has_nothing_to_show(packets: Callable[[], Any], make_assistant: Make) -> None:
+    """No line that opens into nothing."""
+    await draw(make_assistant(ScriptedBackend(GOOD)))
+    assert "Reasoning" not in elements(packets())
+
+
+async def test_stop_while_a_model_thinks_counts_the_time_as_reasoning(
+    packets: Callable[[], Any], make_assistant: Make
+) -> None:
+    """Nothing of it is left on the page."""
+    slm = ScriptedBackend(Script(GOOD.text, reasoning="hm " * 500, pace_s=0.01))
+    drawing = asyncio.create_task(draw(make_assistant(slm)))
+    await asyncio.sleep(0.3)
+    drawing.cancel()
+    await asyncio.gather(drawing, return_exceptions=True)
+    assert final(packets())["output"] == "Stopped."
+    names = [stage["name"] for stage in final(packets())["metadata"]["latency"]["stages"]]
+    assert names[-2:] == ["first_token", "reasoning"]
+    assert slm.open == 0
+
+
 async def test_an_escalation_without_a_draft_has_nothing_to_unfold(
     packets: Callable[[], Any], make_assistant: Make
 ) -> None:

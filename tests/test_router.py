@@ -33,7 +33,7 @@ PLAIN = Calibration(
 
 async def route(slm: ScriptedBackend, llm: ScriptedBackend | None = None, **options: Any) -> list[Any]:
     """All events of one question."""
-    names = ("refine_over_chars", "refine_topics", "rules", "ledger", "clock")
+    names = ("refine_over_chars", "refine_topics", "rules", "ledger", "clock", "slm_max_tokens")
     router_options = {name: options.pop(name) for name in names if name in options}
     task = Task(QUESTION, EVIDENCE, build_messages(QUESTION, EVIDENCE), **{"calibration": PLAIN, **options})
     return await events_of(HybridRouter(slm, llm, **router_options).answer(task))

@@ -58,6 +58,7 @@ class Reply:
         self._sources: cl.CustomElement | None = None
         self._draft_model = ""
         self._shown = ""
+        self._thinking = False
         self._whole = False
         self._elements: list[cl.CustomElement] = []
 
@@ -129,16 +130,18 @@ class Reply:
 
     async def _draw(self, event: Event) -> None:
         match event:
-            case Waiting(text=text):
+            case Waiting(why=why, text=text):
+                self._thinking = why == "reasoning"
                 await self._stream.replace(text)
             case Retrieved(shelf=shelf):
                 self._shelf = shelf
             case Token(text=text, model=model):
+                self._thinking = False
                 self._draft_model = self._draft_model or model
                 self._shown += text
                 await self._stream.write(text)
             case Escalated(reason=reason, draft=draft):
-                self._shown = ""
+                self._shown, self._thinking = "", False
                 self._escalated = True
                 await self._stream.replace(f"Asking {self._large_label} …")
                 await self._send_card("escalating", reason, draft, self._draft_model, self._large_label)
@@ -165,7 +168,11 @@ class Reply:
         self._shelf = Shelf()  # the state that it cites need not be kept as long as the page
         models = {"slm": answer.slm or None, "llm": answer.llm or None}
         extra = {"models": models, "feedback": self._offer(message.id, answer)}
-        await self._send_element("LatencyWaterfall", message.metadata | extra)
+        reasoning = message.metadata.get("reasoning")
+        drawn = {name: value for name, value in message.metadata.items() if name != "reasoning"}
+        await self._send_element("LatencyWaterfall", drawn | extra)
+        if reasoning:
+            await self._send_element("Reasoning", reasoning)
         if kind == "kept":
             await self._send_final_card(kind, answer)
 
@@ -173,7 +180,8 @@ class Reply:
         if self._whole:
             return
         prefix, model = ("llm_", self._large_label) if self._escalated else ("", self._draft_model)
-        self._watch.lap(f"{prefix}{'generate' if self._shown else 'first_token'}")
+        stage = "generate" if self._shown else "reasoning" if self._thinking else "first_token"
+        self._watch.lap(f"{prefix}{stage}")
         stopped = Answer(
             text=self._shown,
             model=model if self._shown else "",

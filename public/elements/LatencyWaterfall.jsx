@@ -26,6 +26,7 @@ const STAGES = {
   prompt: ['Building the prompt', 'Question, evidence and history were put into the message for the model.'],
   send: ['Sending', 'The prompt was sent, and the model’s server accepted it.'],
   first_token: ['Reading the prompt', 'The model read the whole prompt, until its first word came (prefill).'],
+  reasoning: ['Reasoning', 'The model thought before it answered; none of these words are in the answer.'],
   generate: ['Writing', 'The model wrote its words one after the other (decode).'],
   judge: ['Judging', 'Length and confidence were checked, and sentences matched to their sources.']
 };
@@ -67,7 +68,7 @@ function ticks(total, most) {
 const ownerOf = (name, drafted) => {
   if (name.startsWith('llm_')) return 'large';
   if (name === 'prompt' && !drafted) return 'other'; // made, but the small model was not asked
-  return ['load', 'prompt', 'send', 'first_token', 'generate', 'judge'].includes(name) ? 'small' : 'other';
+  return ['load', 'prompt', 'send', 'first_token', 'reasoning', 'generate', 'judge'].includes(name) ? 'small' : 'other';
 };
 
 function read(metadata) {
@@ -87,7 +88,11 @@ function read(metadata) {
   const end = Math.max(0, ...stages.map((stage) => stage.start + stage.ms));
   const total = number(latency.total_ms);
   const speed = (usage, name) => {
-    const tokens = number(usage && usage.completion);
+    // What a model thought is among its tokens, but not in the time that it wrote its answer.
+    const thought = stages.some((stage) => stage.name === name.replace('generate', 'reasoning'));
+    const reasoning = number(usage && usage.reasoning);
+    if (thought && reasoning === null) return null;
+    const tokens = number(usage && usage.completion) - (reasoning || 0);
     const ms = stages.filter((stage) => stage.name === name).reduce((sum, stage) => sum + stage.ms, 0);
     return tokens > 1 && ms > 0 ? (tokens - 1) / (ms / 1000) : null;
   };
@@ -188,7 +193,8 @@ function Tokens({ model, wrote, draft }) {
   const completion = number(model.usage && model.usage.completion);
   const parts = [];
   if (prompt !== null) parts.push(`read ${prompt} tokens`);
-  if (completion !== null) parts.push(`wrote ${completion}`);
+  const reasoning = number(model.usage && model.usage.reasoning);
+  if (completion !== null) parts.push(`wrote ${completion}${reasoning ? `, ${reasoning} of them reasoning` : ''}`);
   if (model.speed !== null) parts.push(`${perSecond(model.speed)} while writing`);
   if (draft && draft.stopped) parts.push(`stopped after ${draft.tokens} of at most ${draft.at_most} tokens`);
   if (!parts.length) return wrote ? 'did not report its tokens' : 'not asked';

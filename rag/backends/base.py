@@ -11,10 +11,18 @@ from rag.prompts import Message
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as the server counted them."""
+    """
+    Tokens as the server counted them.
+
+    Attributes:
+        prompt: of what the model read.
+        completion: of what it wrote, its reasoning included.
+        reasoning: how many of these were reasoning; None if the server did not say.
+    """
 
     prompt: int
     completion: int
+    reasoning: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,18 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Reasoning:
+    """
+    A piece of what the model thinks before it answers. It is never a part of the answer.
+
+    Attributes:
+        text: never empty.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Done:
     """
     The answer is whole.
@@ -54,7 +74,7 @@ class Done:
     usage: Usage | None = None
 
 
-Piece = Opened | Text | Done
+Piece = Opened | Text | Reasoning | Done
 
 
 class Backend(Protocol):
@@ -83,7 +103,7 @@ class Backend(Protocol):
         self, messages: Sequence[Message], *, max_tokens: int, temperature: float
     ) -> AsyncGenerator[Piece, None]:
         """
-        Generate an answer: `Opened`, then `Text`s, then exactly one `Done`.
+        Generate an answer: `Opened`, then `Text`s, and `Reasoning`s wherever the model thinks, then exactly one `Done`.
 
         Closing the generator stops the work on the server. Any failure is a `ModelError`, also in the middle.
         """

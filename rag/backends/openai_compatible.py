@@ -18,7 +18,8 @@ import openai
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk
 
-from rag.backends.base import Done, Opened, Piece, Text, Usage
+from rag.backends.base import Done, Opened, Piece, Reasoning, Usage
+from rag.backends.channels import Sorter
 from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
 from rag.prompts import Message
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 # No model sends this much in one piece or one answer; a server that does is broken or hostile.
 _MAX_PIECE_CHARS = 64_000
 _MAX_ANSWER_CHARS = 1_000_000
+_MAX_REASONING_CHARS = 100_000
 _LIST_MODELS_S = 3.0
 # So many of the likeliest tokens are asked for in each place; vLLM refuses more unless it is told otherwise.
 _TOPS = 5
@@ -206,7 +208,8 @@ class OpenAICompatible:
             return stream
 
     async def _pieces(self, response: AsyncStream[ChatCompletionChunk], deadline: float) -> AsyncGenerator[Piece, None]:
-        finish, model, usage, size = "", self.label, None, 0
+        finish, model, usage, size, thought = "", self.label, None, 0, 0
+        sorter: Sorter | None = None
         chunks = aiter(response)
         loop = asyncio.get_running_loop()
         while True:
@@ -219,19 +222,32 @@ class OpenAICompatible:
                 usage = _usage(chunk) or usage
                 choice = chunk.choices[0] if chunk.choices else None
                 text = _readable((choice.delta.content if choice else None) or "")
+                reasoning = _reasoning(choice)
                 logprobs, tops = _logprobs(choice) if text else (None, None)
                 finish = (choice.finish_reason if choice else None) or finish
             except Exception as error:
                 if finish:
                     break  # whole already; the usage that should follow did not come
+                for piece in sorter.end() if sorter else []:
+                    yield piece
                 raise self._translated(error, begun=size > 0) from error
-            if not text:
+            if not text and not reasoning:
                 continue
-            size += len(text)
-            if len(text) > _MAX_PIECE_CHARS or size > _MAX_ANSWER_CHARS:
+            size += len(text) + len(reasoning)
+            if max(len(text), len(reasoning)) > _MAX_PIECE_CHARS or size > _MAX_ANSWER_CHARS:
                 raise ModelBroke(f"{self._name()} sent far too much text at once; the answer was cut off.")
             deadline = loop.time() + self._deadlines.between_texts_s
-            yield Text(text, logprobs, tops)
+            sorter = sorter or Sorter((self._wanted, self.label, model))
+            thinks = [Reasoning(reasoning)] if reasoning else []
+            for piece in [*thinks, *(sorter.feed(text, logprobs, tops) if text else [])]:
+                thought += len(piece.text) if isinstance(piece, Reasoning) else 0
+                if thought > _MAX_REASONING_CHARS:
+                    raise ModelBroke(
+                        f"{self._name()} reasoned for more than {_MAX_REASONING_CHARS:,} characters and was stopped."
+                    )
+                yield piece
+        for piece in sorter.end() if sorter else []:
+            yield piece
         if not finish:
             what = "stopped in mid-answer" if size else "sent no answer (is it a model server at all?)"
             raise ModelBroke(f"{self._name()} {what}. {self._remedy}")
@@ -354,12 +370,21 @@ def _readable(content: object) -> str:
     return content.encode("utf-8", "replace").decode()
 
 
+def _reasoning(choice: Any) -> str:
+    """What a model thinks, where its server has a field for it; some servers send the same in both fields."""
+    delta = getattr(choice, "delta", None)
+    found = [getattr(delta, name, None) for name in ("reasoning_content", "reasoning")]
+    return _readable(next((one for one in found if one and isinstance(one, str)), ""))
+
+
 def _usage(chunk: ChatCompletionChunk) -> Usage | None:
     if not chunk.usage:
         return None
     prompt, completion = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
     counted = isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0
-    return Usage(prompt, completion) if counted else None
+    reasoning = getattr(chunk.usage.completion_tokens_details, "reasoning_tokens", None)
+    plausible = isinstance(reasoning, int) and 0 <= reasoning <= completion if counted else False
+    return Usage(prompt, completion, reasoning if plausible else None) if counted else None
 
 
 def _logprobs(choice: Any) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from rag.backends.base import Done, Opened, Piece, Text, Usage
+from rag.backends.base import Done, Opened, Piece, Reasoning, Text, Usage
 from rag.errors import ModelError
 from rag.prompts import Message
 
@@ -25,6 +25,7 @@ class Script:
         error: raised after `error_after` pieces instead of finishing.
         error_after: how many pieces come before the error.
         pace_s: the pause before each piece, in seconds.
+        reasoning: what it thinks first, in pieces of one word.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Script:
     error: ModelError | None = None
     error_after: int = 0
     pace_s: float = 0.0
+    reasoning: str = ""
 
 
 class ScriptedBackend:
@@ -66,12 +68,15 @@ class ScriptedBackend:
         self.requests.append(list(messages))
         sure = script.logprob
         likelihoods = (None, None) if sure is None else ((sure,), ((sure, sure - _BEHIND),))
-        pieces = [word if number == 0 else f" {word}" for number, word in enumerate(script.text.split(" "))]
+        pieces, thoughts = _in_words(script.text), _in_words(script.reasoning) if script.reasoning else []
         self.open += 1
         try:
             if script.error and not script.error_after:
                 raise script.error
             yield Opened()
+            for thought in thoughts:
+                await asyncio.sleep(script.pace_s)
+                yield Reasoning(thought)
             for number, piece in enumerate(pieces if script.text else []):
                 if script.error and number >= script.error_after:
                     raise script.error
@@ -79,6 +84,13 @@ class ScriptedBackend:
                 yield Text(piece, *likelihoods)
             if script.error:
                 raise script.error
-            yield Done(script.finish, self.label, Usage(sum(len(m["content"].split()) for m in messages), len(pieces)))
+            read = sum(len(message["content"].split()) for message in messages)
+            yield Done(
+                script.finish, self.label, Usage(read, len(pieces) + len(thoughts), len(thoughts) if thoughts else None)
+            )
         finally:
             self.open -= 1
+
+
+def _in_words(text: str) -> list[str]:
+    return [word if number == 0 else f" {word}" for number, word in enumerate(text.split(" "))]

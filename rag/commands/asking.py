@@ -69,6 +69,8 @@ def _print_answer(answer: Answer) -> None:
         f"all {timings.total_s * 1000:.0f} ms",
         file=sys.stderr,
     )
+    if answer.reasoning:
+        print(f"{answer.reasoning.model} reasoned for {answer.reasoning.seconds:.1f} s", file=sys.stderr)
 
 
 async def search(options: argparse.Namespace, settings: Settings) -> int:
