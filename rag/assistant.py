@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, bearing, cite, coverage, is_near, quotable, quote, within
 from rag.followup import standalone
 from rag.generation import Reply, Task
+from rag.journal import Journal, open_journal
 from rag.library import PATIENCE_S, Library
 from rag.prompts import Turn, build_messages
 from rag.qdrant import Followed
@@ -25,6 +28,7 @@ from rag.router import HybridRouter, Routed
 from rag.rules import Ledger, Rules, weak_evidence
 from rag.settings import Mode, Settings
 from rag.shelf import Shelf
+from rag.steps import Asked, entry_of
 from rag.text import words
 from rag.timings import Stopwatch
 from rag.waitlist import Waitlist
@@ -61,6 +65,7 @@ class Assistant:
         library: the documents.
         settings: limits, prices and defaults.
         models: the models to use; None: find them at `start`, as the settings say.
+        journal: is told of every answer, and closed at `stop`; None: nobody is.
 
     Attributes:
         knobs: the defaults for each question.
@@ -69,7 +74,10 @@ class Assistant:
         calibration_fault: why they are not the user's, in words; empty if nothing is wrong.
     """
 
-    def __init__(self, library: Library, settings: Settings, *, models: Models | None = None) -> None:
+    def __init__(
+        self, library: Library, settings: Settings, *, models: Models | None = None, journal: Journal | None = None
+    ) -> None:
+        self._journal = journal
         self.library = library
         self.settings = settings
         self.models = models
@@ -137,6 +145,8 @@ class Assistant:
         for backend in [*self._backends(), *self._retired]:
             await backend.stop()
         await self.library.close()
+        if self._journal:
+            await asyncio.to_thread(self._journal.close)
 
     async def ask(
         self,
@@ -176,22 +186,26 @@ class Assistant:
         async with aclosing(self._wait(watch)) as waiting:
             async for event in waiting:
                 yield event
+        mode, answer = mode or self.settings.mode, None
         try:
             async with aclosing(
                 self._answer(
                     question,
                     history,
                     uploads,
-                    mode or self.settings.mode,
+                    mode,
                     knobs or self.knobs,
                     watch,
                     chat or Ledger(),
                 )
             ) as events:
                 async for answered in events:
+                    answer = answered.answer if isinstance(answered, Answered) else None
                     yield answered
         finally:
             self._waitlist.leave()
+            if self._journal:
+                self._note(self._journal, answer, mode, watch, failed=isinstance(sys.exception(), Exception))
 
     async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
         if not self.started:
@@ -301,6 +315,15 @@ class Assistant:
             llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
             verdict=routed.verdict,
         )
+
+    def _note(self, journal: Journal, answer: Answer | None, mode: Mode, watch: Stopwatch, *, failed: bool) -> None:
+        slm, llm = (self.models.slm, self.models.llm) if self.models else (None, None)
+        stages, elapsed_s = watch.timings().stages, watch.elapsed_s()
+        when = time.time() - elapsed_s
+        if answer:  # what the page did with it since is no time of ours
+            stages, elapsed_s = answer.timings.stages, answer.timings.total_s
+        asked = {"slm": Asked.of(slm), "llm": Asked.of(llm)}
+        journal.note(entry_of(answer, stages, elapsed_s=elapsed_s, when=when, mode=mode, failed=failed, **asked))
 
     async def _abstention(
         self, question: str, shelf: Shelf, evidence: Sequence[Evidence], share: float, watch: Stopwatch
@@ -414,7 +437,8 @@ class Assistant:
 
 def build_assistant(settings: Settings, *, models: Models | None = None) -> Assistant:
     """Put an assistant together from settings; `start` it before the first question, `stop` it after the last."""
-    return Assistant(build_library(settings), settings, models=models)
+    journal = open_journal(settings.trace)
+    return Assistant(build_library(settings), settings, models=models, journal=journal)
 
 
 def build_library(settings: Settings) -> Library:

@@ -202,6 +202,12 @@ class Settings(BaseSettings):
         description="How long to wait before that, in seconds.",
     )
 
+    # --- The trace ---------------------------------------------------------------------------------------
+    trace: Literal["otel"] | _Place = Field(
+        None,
+        description="Where every answer is noted, a JSON line a step: a file, otel for OpenTelemetry; none: nowhere.",
+    )
+
     # --- The page ----------------------------------------------------------------------------------------
     max_question_chars: int = Field(8000, ge=1, le=500_000, description="The longest question, in characters.")
     grace_s: float = Field(
@@ -243,6 +249,13 @@ class Settings(BaseSettings):
                     "Put it elsewhere, or let its name begin with a dot."
                 )
             self.feedback = Path(".feedback.jsonl")  # the chat's own folder is the documents' folder: hidden there
+        if isinstance(self.trace, Path) and os.path.isdir(self.trace):
+            raise ValueError(f"RAG_TRACE is a folder: {self.trace}. Name a file in it, or set it to none.")
+        if isinstance(self.trace, Path) and _is_visible_in(self.trace, self.docs_dir) and not self.documents:
+            raise ValueError(
+                f"RAG_TRACE lies among the documents and would be read as one: {self.trace}. "
+                "Put it elsewhere, or let its name begin with a dot."
+            )
         if self.index == "qdrant" and not self.qdrant_url:
             raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
         for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url"):
