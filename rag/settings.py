@@ -29,6 +29,10 @@ _Place = Annotated[
 ]
 
 
+# How a model can be given; one of them at most.
+_WAYS = ("url", "gguf", "backend")
+
+
 def _workshop(name: str, workshop_name: str) -> AliasChoices:
     return AliasChoices(f"RAG_{name.upper()}", workshop_name)
 
@@ -90,6 +94,9 @@ class Settings(BaseSettings):
         description="An OpenAI-compatible server for the SLM. Empty: Foundry Local if found, else the embedded model.",
     )
     slm_gguf: _Path | None = Field(None, description="A .gguf file to run as the SLM on this machine.")
+    slm_backend: str | None = Field(
+        None, description="A backend of your own for the SLM, as module:factory, a name that Python can import."
+    )
     slm_model: str = Field(
         "phi-4-mini",
         min_length=1,
@@ -112,6 +119,9 @@ class Settings(BaseSettings):
     )
     llm_gguf: _Path | None = Field(
         None, description="A .gguf file to run as the LLM on this machine, loaded on first need."
+    )
+    llm_backend: str | None = Field(
+        None, description="A backend of your own for the LLM, as module:factory, a name that Python can import."
     )
     llm_model: str = Field(
         "gpt-oss-20b",
@@ -226,9 +236,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _values_fit_together(self) -> Settings:
         for role in ("slm", "llm"):
-            if getattr(self, f"{role}_url") and getattr(self, f"{role}_gguf"):
-                name = role.upper()
-                raise ValueError(f"RAG_{name}_URL and RAG_{name}_GGUF are both set. Keep one.")
+            ways = [f"RAG_{role.upper()}_{way.upper()}" for way in _WAYS if getattr(self, f"{role}_{way}")]
+            if len(ways) > 1:
+                raise ValueError(f"{ways[0]} and {ways[1]} are both set. Keep one.")
+            own = getattr(self, f"{role}_backend")
+            if own and not re.fullmatch(r"(?!.*\.py:)\w+(\.\w+)*:\w+", own):
+                name = f"RAG_{role.upper()}_BACKEND"
+                raise ValueError(f"{name} must be module:factory, such as examples.custom_backend:make, was: {own}")
             key = getattr(self, f"{role}_api_key").get_secret_value()
             if not (key.isascii() and key.isprintable()):
                 raise ValueError(f"RAG_{role.upper()}_API_KEY has characters that no key has. Copy it again.")

@@ -44,7 +44,7 @@ LAYERS: list[set[str]] = [
     {"rag.confidence"},
     {"rag.followup"},
     {"rag.backends", "rag.backends.base", "rag.backends.llama_process"},
-    {"rag.backends.openai_compatible", "rag.backends.scripted"},
+    {"rag.backends.custom", "rag.backends.openai_compatible", "rag.backends.scripted"},
     {"rag.backends.embedded"},
     {"rag.backends.choose", "rag.events"},
     {"rag.generation", "rag.steps"},

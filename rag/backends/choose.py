@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag.backends.base import Backend
+from rag.backends.custom import load_backend
 from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import Deadlines, OpenAICompatible, display_url, resolve_model
 from rag.errors import ModelError, ModelRefused
@@ -42,9 +44,13 @@ async def choose_models(settings: Settings) -> Models:
     """
     Find the SLM and the LLM.
 
-    The SLM: a URL or file in the settings, `FOUNDRY_LOCAL_ENDPOINT`, a service on Foundry Local's port, else the
-    embedded model. The LLM: a URL or file in the settings, else the SLM's server if it lists it, else none.
+    The SLM: a backend of the user's own, a URL or a file in the settings, `FOUNDRY_LOCAL_ENDPOINT`, a service on
+    Foundry Local's port, else the embedded model. The LLM: the first three in its settings, else the SLM's server if it
+    lists it, else none.
     A configured server that does not answer is kept, with a fault: it may come up later.
+
+    Raises:
+        ModelError: the backend of the user's own for the SLM cannot be made.
     """
     models = await _choose(settings)
     own = isinstance(models.slm, Embedded) and settings.slm_gguf is None
@@ -54,6 +60,12 @@ async def choose_models(settings: Settings) -> Models:
 async def _choose(settings: Settings) -> Models:
     faults: list[str] = []
     slm = await _choose_slm(settings, faults)
+    if settings.llm_backend:
+        try:
+            own = await _custom(settings.llm_backend, "LLM", faults)
+        except ModelError as error:
+            return Models(slm, None, str(error), (*faults, str(error)))
+        return Models(slm, own, faults=tuple(faults))
     if settings.llm_url:
         large = _server(settings, settings.llm_url, "llm")
         await _greet(large, faults)
@@ -70,6 +82,8 @@ async def _choose(settings: Settings) -> Models:
 
 
 async def _choose_slm(settings: Settings, faults: list[str]) -> Backend:
+    if settings.slm_backend:
+        return await _custom(settings.slm_backend, "SLM", faults)
     if settings.slm_gguf:
         return _embedded(settings, settings.slm_gguf)
     url = settings.slm_url or settings.foundry_local_endpoint
@@ -104,6 +118,16 @@ async def _greet(backend: OpenAICompatible, faults: list[str]) -> None:
             faults.append(str(error))
     except ModelError as error:
         faults.append(str(error))
+
+
+async def _custom(name: str, role: str, faults: list[str]) -> Backend:
+    backend = await asyncio.to_thread(load_backend, name, setting=f"RAG_{role}_BACKEND")
+    if backend.ready:  # nothing to load, so that a look costs nothing
+        try:
+            await backend.start()
+        except ModelError as error:
+            faults.append(str(error))
+    return backend
 
 
 def _embedded(settings: Settings, path: Path | None, role: str = "SLM", idle_s: float | None = None) -> Embedded:
