@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -15,13 +17,14 @@ from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
 from rag.cards import Card, Cards
-from rag.costs import Asked, Price, cost_of
+from rag.costs import Price, Used, cost_of
 from rag.documents import Document
 from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
 from rag.evidence import Cited, Evidence, bearing, cite, coverage, is_near, quotable, quote, within
 from rag.followup import standalone
 from rag.generation import Reply, Task
+from rag.journal import Journal, open_journal
 from rag.library import PATIENCE_S, Library
 from rag.prompts import Turn, build_messages
 from rag.qdrant import Followed
@@ -29,6 +32,7 @@ from rag.router import HybridRouter, Routed
 from rag.rules import Ledger, Rules, weak_evidence
 from rag.settings import Mode, Settings
 from rag.shelf import Shelf
+from rag.steps import Asked, entry_of
 from rag.telling import told
 from rag.text import words
 from rag.timings import Stopwatch
@@ -66,6 +70,7 @@ class Assistant:
         library: the documents.
         settings: limits, prices and defaults.
         models: the models to use; None: find them at `start`, as the settings say.
+        journal: is told of every answer, and closed at `stop`; None: nobody is.
 
     Attributes:
         knobs: the defaults for each question.
@@ -75,7 +80,10 @@ class Assistant:
         calibration_fault: why they are not the user's, in words; empty if nothing is wrong.
     """
 
-    def __init__(self, library: Library, settings: Settings, *, models: Models | None = None) -> None:
+    def __init__(
+        self, library: Library, settings: Settings, *, models: Models | None = None, journal: Journal | None = None
+    ) -> None:
+        self._journal = journal
         self.library = library
         self.settings = settings
         self.models = models
@@ -146,6 +154,8 @@ class Assistant:
         for backend in [*self._backends(), *self._retired]:
             await backend.stop()
         await self.library.close()
+        if self._journal:
+            await asyncio.to_thread(self._journal.close)
 
     async def ask(
         self,
@@ -185,22 +195,26 @@ class Assistant:
         async with aclosing(self._wait(watch)) as waiting:
             async for event in waiting:
                 yield event
+        mode, answer = mode or self.settings.mode, None
         try:
             async with aclosing(
                 self._answer(
                     question,
                     history,
                     uploads,
-                    mode or self.settings.mode,
+                    mode,
                     knobs or self.knobs,
                     watch,
                     chat or Ledger(),
                 )
             ) as events:
                 async for answered in events:
+                    answer = answered.answer if isinstance(answered, Answered) else None
                     yield answered
         finally:
             self._waitlist.leave()
+            if self._journal:
+                self._note(self._journal, answer, mode, watch, failed=isinstance(sys.exception(), Exception))
 
     async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
         if not self.started:
@@ -303,8 +317,8 @@ class Assistant:
         replaced = draft if draft is not None and draft is not routed.final and draft.text else None
         usage_slm = draft.usage if draft else None
         usage_llm = routed.final.usage if routed.final is not draft else None
-        asked = [self._asked("slm", usage_slm)] if draft else []
-        asked += [self._asked("llm", usage_llm)] if asked_llm else []
+        used = [self._used("slm", usage_slm)] if draft else []
+        used += [self._used("llm", usage_llm)] if asked_llm else []
         return Answer(
             text=cited.text,
             model="" if routed.route in ("quoted", "abstained") else routed.final.model,
@@ -317,13 +331,22 @@ class Assistant:
             usage_slm=usage_slm,
             usage_llm=usage_llm,
             timings=task.watch.timings(),
-            cost=cost_of(asked, cloud=Price(self.settings.cloud_price_in, self.settings.cloud_price_out)),
+            cost=cost_of(used, cloud=Price(self.settings.cloud_price_in, self.settings.cloud_price_out)),
             draft=replaced.text if replaced else None,
             slm=draft.model if draft else "",
             llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
             verdict=routed.verdict,
             reasoning=reasoning,
         )
+
+    def _note(self, journal: Journal, answer: Answer | None, mode: Mode, watch: Stopwatch, *, failed: bool) -> None:
+        slm, llm = (self.models.slm, self.models.llm) if self.models else (None, None)
+        stages, elapsed_s = watch.timings().stages, watch.elapsed_s()
+        when = time.time() - elapsed_s
+        if answer:  # what the page did with it since is no time of ours
+            stages, elapsed_s = answer.timings.stages, answer.timings.total_s
+        asked = {"slm": Asked.of(slm), "llm": Asked.of(llm)}
+        journal.note(entry_of(answer, stages, elapsed_s=elapsed_s, when=when, mode=mode, failed=failed, **asked))
 
     async def _abstention(
         self, question: str, shelf: Shelf, evidence: Sequence[Evidence], share: float, watch: Stopwatch
@@ -373,14 +396,14 @@ class Assistant:
         backend = getattr(self.models, role) if self.models else None
         return self.cards.of(backend.label) if backend else None
 
-    def _asked(self, role: Literal["slm", "llm"], usage: Usage | None) -> Asked:
+    def _used(self, role: Literal["slm", "llm"], usage: Usage | None) -> Used:
         backend = getattr(self.models, role) if self.models else None
         if backend is None or is_ours(backend):
-            return Asked(usage)
+            return Used(usage)
         card = self.cards.of(backend.label)
         own_in, own_out = (getattr(self.settings, f"{role}_price_{way}") for way in ("in", "out"))
         listed_in, listed_out = (card.price_in, card.price_out) if card else (None, None)
-        return Asked(usage, Price(listed_in if own_in is None else own_in, listed_out if own_out is None else own_out))
+        return Used(usage, Price(listed_in if own_in is None else own_in, listed_out if own_out is None else own_out))
 
     async def _start(self) -> None:
         await asyncio.gather(self._load_documents(), self._load_models(), asyncio.to_thread(self.cards.refresh))
@@ -444,7 +467,8 @@ class Assistant:
 
 def build_assistant(settings: Settings, *, models: Models | None = None) -> Assistant:
     """Put an assistant together from settings; `start` it before the first question, `stop` it after the last."""
-    return Assistant(build_library(settings), settings, models=models)
+    journal = open_journal(settings.trace)
+    return Assistant(build_library(settings), settings, models=models, journal=journal)
 
 
 def build_library(settings: Settings) -> Library:

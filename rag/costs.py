@@ -32,7 +32,7 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Used:
     """
     A model that was asked for an answer.
 
@@ -45,7 +45,7 @@ class Asked:
     price: Price | None = None
 
 
-def cost_of(asked: Sequence[Asked], *, cloud: Price) -> Cost:
+def cost_of(asked: Sequence[Used], *, cloud: Price) -> Cost:
     """
     What an answer cost.
 

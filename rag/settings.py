@@ -29,6 +29,10 @@ _Place = Annotated[
 ]
 
 
+# How a model can be given; one of them at most.
+_WAYS = ("url", "gguf", "backend")
+
+
 def _workshop(name: str, workshop_name: str) -> AliasChoices:
     return AliasChoices(f"RAG_{name.upper()}", workshop_name)
 
@@ -90,6 +94,9 @@ class Settings(BaseSettings):
         description="An OpenAI-compatible server for the SLM. Empty: Foundry Local if found, else the embedded model.",
     )
     slm_gguf: _Path | None = Field(None, description="A .gguf file to run as the SLM on this machine.")
+    slm_backend: str | None = Field(
+        None, description="A backend of your own for the SLM, as module:factory, a name that Python can import."
+    )
     slm_model: str = Field(
         "phi-4-mini",
         min_length=1,
@@ -127,6 +134,9 @@ class Settings(BaseSettings):
     )
     llm_gguf: _Path | None = Field(
         None, description="A .gguf file to run as the LLM on this machine, loaded on first need."
+    )
+    llm_backend: str | None = Field(
+        None, description="A backend of your own for the LLM, as module:factory, a name that Python can import."
     )
     llm_model: str = Field(
         "gpt-oss-20b",
@@ -229,6 +239,12 @@ class Settings(BaseSettings):
         description="How long to wait before that, in seconds.",
     )
 
+    # --- The trace ---------------------------------------------------------------------------------------
+    trace: Literal["otel"] | _Place = Field(
+        None,
+        description="Where every answer is noted, a JSON line a step: a file, otel for OpenTelemetry; none: nowhere.",
+    )
+
     # --- The page ----------------------------------------------------------------------------------------
     max_question_chars: int = Field(8000, ge=1, le=500_000, description="The longest question, in characters.")
     grace_s: float = Field(
@@ -247,9 +263,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _values_fit_together(self) -> Settings:
         for role in ("slm", "llm"):
-            if getattr(self, f"{role}_url") and getattr(self, f"{role}_gguf"):
-                name = role.upper()
-                raise ValueError(f"RAG_{name}_URL and RAG_{name}_GGUF are both set. Keep one.")
+            ways = [f"RAG_{role.upper()}_{way.upper()}" for way in _WAYS if getattr(self, f"{role}_{way}")]
+            if len(ways) > 1:
+                raise ValueError(f"{ways[0]} and {ways[1]} are both set. Keep one.")
+            own = getattr(self, f"{role}_backend")
+            if own and not re.fullmatch(r"(?!.*\.py:)\w+(\.\w+)*:\w+", own):
+                name = f"RAG_{role.upper()}_BACKEND"
+                raise ValueError(f"{name} must be module:factory, such as examples.custom_backend:make, was: {own}")
             key = getattr(self, f"{role}_api_key").get_secret_value()
             if not (key.isascii() and key.isprintable()):
                 raise ValueError(f"RAG_{role.upper()}_API_KEY has characters that no key has. Copy it again.")
@@ -272,6 +292,13 @@ class Settings(BaseSettings):
                     "Put it elsewhere, or let its name begin with a dot."
                 )
             self.feedback = Path(".feedback.jsonl")  # the chat's own folder is the documents' folder: hidden there
+        if isinstance(self.trace, Path) and os.path.isdir(self.trace):
+            raise ValueError(f"RAG_TRACE is a folder: {self.trace}. Name a file in it, or set it to none.")
+        if isinstance(self.trace, Path) and _is_visible_in(self.trace, self.docs_dir) and not self.documents:
+            raise ValueError(
+                f"RAG_TRACE lies among the documents and would be read as one: {self.trace}. "
+                "Put it elsewhere, or let its name begin with a dot."
+            )
         if self.index == "qdrant" and not self.qdrant_url:
             raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
         for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url"):

@@ -87,6 +87,10 @@ class Stopwatch:
         if self._first_text is None:
             self._first_text = self._clock()
 
+    def elapsed_s(self) -> float:
+        """Seconds since the question was received."""
+        return self._clock() - self._received
+
     def timings(self) -> Timings:
         """What was measured up to the last lap."""
         ttft = None if self._first_text is None else self._first_text - self._received

@@ -120,7 +120,7 @@ class FoundryServer:
         self.most_at_once = max(self.most_at_once, self.busy)
         try:
             writer.write(HEAD + _null(chunk("", model=model)))
-            for word in self.answer.split(" "):
+            for word in self.answer.split(" ")[: body["max_tokens"]]:
                 await asyncio.sleep(self.pause_s)
                 writer.write(_null(chunk(f"{word} ", model=model)))
                 await writer.drain()

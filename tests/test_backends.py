@@ -1,74 +1,199 @@
-"""The one suite that every backend must pass."""
+"""Every backend against the one suite that it must pass."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
-from rag.backends.base import Backend, Done, Opened, Reasoning, Text
+from examples.custom_backend import Program
+from rag.backends.base import Backend, Done, Text
 from rag.backends.embedded import Embedded, find_embedded_model, label_of
+from rag.backends.foundry import look_at
+from rag.backends.foundry_local import FoundryLocal
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.backends.scripted import Script, ScriptedBackend
-from rag.errors import ModelUnavailable
+from rag.errors import ModelBroke, ModelUnavailable
+from tests.backend_suite import BackendSuite
 from tests.conftest import events_of
-from tests.model_server import ANSWER, HEAD, chunk, model_server
+from tests.foundry_server import foundry_server
+from tests.model_server import DONE, HEAD, ModelServer, Step, chunk, model_server, usage
 
 pytestmark = pytest.mark.anyio
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"] * 3
+PIECE_S = 0.005
+
+# A program that reads a prompt and says a word after the other, as a model behind a command would.
+COUNTING = f"""
+import sys, time
+sys.stdin.read()
+for word in {WORDS!r}:
+    print(word, end=" ", flush=True)
+    time.sleep({PIECE_S})
+"""
+FAILING = "import sys; sys.stdin.read(); print('one two', flush=True); sys.exit(3)"
 
 
-KINDS = ["scripted", "scripted that reasons", "openai_compatible", "openai_compatible that reasons"]
-THINKS = [HEAD, chunk("<think>"), chunk("Easy."), chunk("</think>"), *ANSWER[1:]]
+class TalkingServer(ModelServer):
+    """A model server that says as many words as it may, one after the other."""
+
+    thoughts: tuple[str, ...] = ()
+
+    async def _play(self, script: list[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if script != [self.listed]:
+            most = self.bodies[-1]["max_tokens"]
+            said = (WORDS * 20)[:most]
+            script = [HEAD, *map(chunk, self.thoughts)]
+            script += [step for word in said for step in (chunk(f"{word} ", logprob=-0.1), PIECE_S)]
+            script += [chunk(finish="length"), usage(7, most), DONE]
+        await super()._play(script, reader, writer)
 
 
-@pytest.fixture(params=[*KINDS, pytest.param("embedded", marks=pytest.mark.model)])
-async def backend(request: pytest.FixtureRequest) -> AsyncGenerator[Backend, None]:
-    """Each kind of backend, started."""
-    reasons = "reasons" in request.param
-    if request.param.startswith("scripted"):
-        yield ScriptedBackend(Script("Hello there.", reasoning="Easy." if reasons else ""))
-        return
-    if request.param.startswith("openai_compatible"):
-        async with model_server(THINKS if reasons else ANSWER) as server:
-            remote = OpenAICompatible(server.url, "m")
+class TestScripted(BackendSuite):
+    """The stand-in of the tests must not be more lenient than what it stands for."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """Plays the same words whatever it is asked."""
+        return ScriptedBackend(Script(" ".join(WORDS), logprob=-0.1, pace_s=PIECE_S))
+
+    @pytest.fixture
+    def broken(self) -> Backend:
+        """Fails after two words."""
+        return ScriptedBackend(Script("one two three", error=ModelBroke("It broke."), error_after=2))
+
+    async def test_the_limit_of_tokens_is_kept_roughly(self, backend: Backend) -> None:
+        """Its script is the whole of it."""
+        pytest.skip("a script is played to its end, whatever the limit")
+
+
+class TestScriptedThatReasons(TestScripted):
+    """What it thinks comes first."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """Thinks two words."""
+        return ScriptedBackend(Script(" ".join(WORDS), pace_s=PIECE_S, reasoning="Easy enough."))
+
+
+class TestOpenAICompatible(BackendSuite):
+    """A server's client."""
+
+    thoughts: tuple[str, ...] = ()
+
+    @pytest.fixture
+    async def backend(self) -> AsyncGenerator[Backend, None]:
+        """Over loopback, with a server that hears when it is hung up on."""
+        server = TalkingServer([[]])
+        server.thoughts = self.thoughts
+        async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
+            remote = OpenAICompatible(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", "m")
             await remote.start()
             yield remote
             await remote.stop()
-        return
-    embedded = Embedded(find_embedded_model())
-    await embedded.start()
-    yield embedded
-    await embedded.stop()
+
+    @pytest.fixture
+    async def broken(self) -> AsyncGenerator[Backend, None]:
+        """Its server hangs up in the middle."""
+        async with model_server([HEAD, chunk("Hello")]) as server:
+            remote = OpenAICompatible(server.url, "m")
+            yield remote
+            await remote.stop()
 
 
-async def test_pieces_come_in_order(backend: Backend) -> None:
-    """`Opened`, perhaps `Reasoning`, at least one `Text`, and one `Done` at the end with a model's name."""
-    got = await events_of(backend.stream(MESSAGES, max_tokens=12, temperature=0.0))
-    assert isinstance(got[0], Opened)
-    assert all(isinstance(piece, Text | Reasoning) and piece.text for piece in got[1:-1])
-    assert isinstance(got[-2], Text)
-    assert isinstance(got[-1], Done)
-    assert got[-1].model
-    assert got[-1].usage
+class TestOpenAICompatibleThatReasons(TestOpenAICompatible):
+    """Its server lets the model's thoughts through."""
+
+    thoughts = ("<think>", "Easy", " enough.", "</think>")
 
 
-async def test_a_closed_stream_leaves_the_backend_usable(backend: Backend) -> None:
-    """Stop, then ask again."""
-    stream = backend.stream(MESSAGES, max_tokens=200, temperature=0.0)
+class TestFoundryLocal(BackendSuite):
+    """A model of a Foundry Local service, loaded by its alias."""
+
+    @pytest.fixture
+    async def backend(self) -> AsyncGenerator[Backend, None]:
+        """A service that says a word after the other."""
+        async with foundry_server(answer=" ".join(WORDS * 20), pause_s=PIECE_S) as server:
+            model = FoundryLocal("phi-4-mini", lambda tell: look_at(server.url))
+            await model.start()
+            yield model
+            await model.stop()
+
+    @pytest.fixture
+    async def broken(self) -> AsyncGenerator[Backend, None]:
+        """A service that has not downloaded the model."""
+        async with foundry_server(downloaded=set()) as server:
+            model = FoundryLocal("phi-4-mini", lambda tell: look_at(server.url))
+            yield model
+            await model.stop()
+
+
+@pytest.mark.model
+class TestEmbedded(BackendSuite):
+    """The model that came with the installation."""
+
+    @pytest.fixture
+    async def backend(self) -> AsyncGenerator[Backend, None]:
+        """In a process of its own, which it keeps until it is stopped."""
+        embedded = Embedded(find_embedded_model())
+        await embedded.start()
+        yield embedded
+        await embedded.stop()
+
+    @pytest.fixture
+    async def broken(self, tmp_path: Path) -> AsyncGenerator[Backend, None]:
+        """No model at all."""
+        path = tmp_path / "bad.gguf"
+        path.write_bytes(b"nope")
+        embedded = Embedded(path)
+        yield embedded
+        await embedded.stop()
+
+
+class TestTheExample(BackendSuite):
+    """The example of a backend of one's own keeps every promise too."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """A program that counts."""
+        return Program([sys.executable, "-c", COUNTING])
+
+    @pytest.fixture
+    def broken(self) -> Backend:
+        """A program that ends with a fault."""
+        return Program([sys.executable, "-c", FAILING])
+
+
+async def test_the_example_takes_a_prompt_that_its_program_does_not_read() -> None:
+    """A program may end before it has read everything."""
+    program = Program([sys.executable, "-c", "print('done')"])
+    prompt = [{"role": "user", "content": "word " * 200_000}]
+    pieces = await events_of(program.stream(prompt, max_tokens=40, temperature=0.0))
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Text)).strip() == "done"
+
+
+async def test_the_example_ends_what_its_program_has_started() -> None:
+    """A shell's own children would hold the pipe, and Stop would wait for them."""
+    if not hasattr(os, "killpg"):
+        pytest.skip("no groups of processes here")
+    shell = Program(["sh", "-c", "echo one; sleep 20; echo two"])
+    stream = shell.stream(MESSAGES, max_tokens=40, temperature=0.0)
     while not isinstance(await anext(stream), Text):
         pass
-    await stream.aclose()
-    assert isinstance((await events_of(backend.stream(MESSAGES, max_tokens=4, temperature=0.0)))[-1], Done)
+    async with asyncio.timeout(2):
+        await stream.aclose()
 
 
-async def test_starting_twice_is_starting_once(backend: Backend) -> None:
-    """`start` says nothing new the second time."""
-    await backend.start()
-    assert backend.ready
+async def test_the_example_says_which_program_is_not_there() -> None:
+    """Before anything is asked."""
+    with pytest.raises(ModelUnavailable, match="There is no program for MODEL_COMMAND='no-such-model run'"):
+        await Program(["no-such-model", "run"]).start()
 
 
 @pytest.mark.model

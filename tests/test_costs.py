@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rag.backends.base import Usage
-from rag.costs import Asked, Price, cost_of
+from rag.costs import Price, Used, cost_of
 from rag.events import Cost
 
 CLOUD = Price(0.15, 0.60)
@@ -17,14 +17,14 @@ UNKNOWN = Price(None, None)
     ("asked", "cost"),
     [
         pytest.param([], Cost(0.0, 0.0, 0.0), id="nobody"),
-        pytest.param([Asked(USED)], Cost(0.0, 0.0, 0.45), id="this machine"),
-        pytest.param([Asked(None)], Cost(0.0, 0.0, None), id="this machine, not counted"),
-        pytest.param([Asked(USED), Asked(USED, Price(2, 8))], Cost(0.0, 6.0, 0.9), id="escalated to a cloud"),
-        pytest.param([Asked(USED), Asked(USED, UNKNOWN)], Cost(0.0, None, 0.9), id="no price"),
-        pytest.param([Asked(USED, Price(1, 1)), Asked(None, Price(2, 8))], Cost(0.0, None, None), id="not counted"),
-        pytest.param([Asked(USED, Price(0, 0))], Cost(0.0, 0.0, 0.45), id="free"),
+        pytest.param([Used(USED)], Cost(0.0, 0.0, 0.45), id="this machine"),
+        pytest.param([Used(None)], Cost(0.0, 0.0, None), id="this machine, not counted"),
+        pytest.param([Used(USED), Used(USED, Price(2, 8))], Cost(0.0, 6.0, 0.9), id="escalated to a cloud"),
+        pytest.param([Used(USED), Used(USED, UNKNOWN)], Cost(0.0, None, 0.9), id="no price"),
+        pytest.param([Used(USED, Price(1, 1)), Used(None, Price(2, 8))], Cost(0.0, None, None), id="not counted"),
+        pytest.param([Used(USED, Price(0, 0))], Cost(0.0, 0.0, 0.45), id="free"),
     ],
 )
-def test_what_is_not_known_is_none_and_never_0(asked: list[Asked], cost: Cost) -> None:
+def test_what_is_not_known_is_none_and_never_0(asked: list[Used], cost: Cost) -> None:
     """Tokens or a price that nobody knows make the sum unknown."""
     assert cost_of(asked, cloud=CLOUD) == cost

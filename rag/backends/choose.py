@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag.backends.base import Backend
+from rag.backends.custom import load_backend
 from rag.backends.embedded import Embedded
 from rag.backends.foundry import Service, find_service, gone
 from rag.backends.foundry_local import FoundryLocal
@@ -46,10 +48,13 @@ async def choose_models(settings: Settings) -> Models:
     """
     Find the SLM and the LLM.
 
-    The SLM: a URL or file in the settings, Foundry Local (where `FOUNDRY_LOCAL_ENDPOINT` says, or found on this
-    machine, or its runtime in this process), else the embedded model. The LLM: a URL or file in the settings, else
-    Foundry Local or the SLM's server if it lists it, else none.
+    The SLM: a backend of the user's own, a URL or a file in the settings, Foundry Local (where
+    `FOUNDRY_LOCAL_ENDPOINT` says, or found on this machine, or its runtime in this process), else the embedded model.
+    The LLM: the first three in its settings, else Foundry Local or the SLM's server if it lists it, else none.
     A configured server that does not answer is kept, with a fault: it may come up later.
+
+    Raises:
+        ModelError: the backend of the user's own for the SLM cannot be made.
     """
     models = await _choose(settings)
     own = isinstance(models.slm, Embedded) and settings.slm_gguf is None
@@ -64,6 +69,12 @@ async def _choose(settings: Settings) -> Models:
     faults: list[str] = []
     foundry = await _Foundry.of(settings)
     slm = await _choose_slm(settings, foundry, faults)
+    if settings.llm_backend:
+        try:
+            own = await _custom(settings.llm_backend, "LLM", faults)
+        except ModelError as error:
+            return Models(slm, None, str(error), (*faults, str(error)))
+        return Models(slm, own, faults=tuple(faults))
     if settings.llm_url:
         large = _server(settings, settings.llm_url, "llm")
         await _greet(large, faults)
@@ -82,6 +93,8 @@ async def _choose(settings: Settings) -> Models:
 
 
 async def _choose_slm(settings: Settings, foundry: _Foundry | None, faults: list[str]) -> Backend:
+    if settings.slm_backend:
+        return await _custom(settings.slm_backend, "SLM", faults)
     if settings.slm_gguf:
         return _embedded(settings, settings.slm_gguf)
     if settings.slm_url:
@@ -180,6 +193,16 @@ async def _greet(backend: OpenAICompatible, faults: list[str]) -> None:
             faults.append(str(error))
     except ModelError as error:
         faults.append(str(error))
+
+
+async def _custom(name: str, role: str, faults: list[str]) -> Backend:
+    backend = await asyncio.to_thread(load_backend, name, setting=f"RAG_{role}_BACKEND")
+    if backend.ready:  # nothing to load, so that a look costs nothing
+        try:
+            await backend.start()
+        except ModelError as error:
+            faults.append(str(error))
+    return backend
 
 
 def _embedded(settings: Settings, path: Path | None, role: str = "SLM", idle_s: float | None = None) -> Embedded:

@@ -96,6 +96,11 @@ class OpenAICompatible:
         self._extra_body = dict(extra_body or {})
         self._tops: int | None = _TOPS
         self._lists_nothing = False
+        self._api_key = api_key or "none"
+        self._transport = transport
+        self._client = self._new_client()
+
+    def _new_client(self) -> AsyncOpenAI:
         # A proxy has no business between us and our own machine, and a redirect would post the prompt elsewhere.
         # Kept connections are dropped by llama.cpp when it likes; on loopback a new one costs next to nothing.
         loopback = is_loopback(self.url)
@@ -104,9 +109,9 @@ class OpenAICompatible:
             follow_redirects=False,
             limits=httpx2.Limits(max_keepalive_connections=0 if loopback else 20),
             timeout=httpx2.Timeout(None, connect=self._deadlines.connect_s),
-            transport=transport,
+            transport=self._transport,
         )
-        self._client = AsyncOpenAI(base_url=self.url, api_key=api_key or "none", max_retries=0, http_client=http)
+        return AsyncOpenAI(base_url=self.url, api_key=self._api_key, max_retries=0, http_client=http)
 
     @property
     def is_ours(self) -> bool:
@@ -120,6 +125,8 @@ class OpenAICompatible:
 
     async def start(self) -> None:
         """Learn under which name the server knows the model. Raises `ModelError` if nobody answers."""
+        if self._client.is_closed():
+            self._client = self._new_client()
         self.label = resolve_model(self._wanted, await self.list_models()) or self._wanted
 
     async def stop(self) -> None:
