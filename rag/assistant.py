@@ -11,17 +11,18 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rag.backends.base import Backend, Usage, is_ours
+from rag.backends.base import Backend, is_ours
 from rag.backends.choose import Models, choose_models
 from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
 from rag.cards import Card, Cards
-from rag.costs import Price, Used, cost_of
+from rag.composing import Prices, abstain, compose
+from rag.costs import Price
 from rag.documents import Document
 from rag.errors import DocumentsError, ModelError, QuestionError
-from rag.events import Answer, Answered, Cost, Event, Retrieved, Waiting
-from rag.evidence import Cited, Evidence, bearing, cite, coverage, is_near, quotable, quote, within
+from rag.events import Answer, Answered, Event, Retrieved, Waiting
+from rag.evidence import Evidence, bearing, coverage, is_near, quotable, within
 from rag.followup import standalone
 from rag.generation import Reply, Task
 from rag.journal import Journal, open_journal
@@ -29,12 +30,10 @@ from rag.library import PATIENCE_S, Library
 from rag.prompts import Turn, build_messages
 from rag.qdrant import Followed
 from rag.router import HybridRouter, Routed
-from rag.rules import Ledger, Rules, weak_evidence
+from rag.rules import Ledger, Rules
 from rag.settings import Mode, Settings
-from rag.shelf import Shelf
 from rag.steps import Asked, entry_of
 from rag.telling import told
-from rag.text import words
 from rag.timings import Stopwatch
 from rag.waitlist import Waitlist
 
@@ -264,7 +263,9 @@ class Assistant:
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence, quotes, query, shelf)
         if not evidence or (share < self.settings.min_coverage and not is_near(hits)):
-            abstention = await self._abstention(query.text, shelf, evidence, share, watch)
+            abstention = await abstain(
+                query.text, shelf, evidence, share, watch, min_coverage=self.settings.min_coverage
+            )
             yield Answered(replace(abstention, query=query))
             return
         recent = self._recent(history)
@@ -290,54 +291,19 @@ class Assistant:
         )
         if self._router is None:
             nobody = Routed("quoted", " ".join(self._model_faults), Reply(""))
-            yield Answered(replace(await self._finished(nobody, task, quotes), query=query))
+            yield Answered(replace(await self._composed(nobody, task, quotes), query=query))
             return
         async with aclosing(self._router.answer(task)) as routed:
             async for event in routed:
                 if isinstance(event, Routed):
-                    yield Answered(replace(await self._finished(event, task, quotes), query=query))
+                    yield Answered(replace(await self._composed(event, task, quotes), query=query))
                 else:
                     yield event
 
-    async def _finished(self, routed: Routed, task: Task, quotes: Sequence[Evidence]) -> Answer:
-        asked_llm = any(stage.name.startswith("llm_") for stage in task.watch.timings().stages)
-        task.watch.saw_text()
-        if routed.route == "quoted":
-            cited = _quotation(quotes, "The documents say:")
-        elif routed.route == "abstained":
-            cited = _quotation(quotes, "The documents do not say. This comes nearest:")
-        else:
-            known = routed.final.cited
-            cited = known if known else await asyncio.to_thread(cite, routed.final.text, task.evidence)
-        task.watch.lap("llm_judge" if asked_llm else "judge")
-        draft = routed.draft
-        reasoning = routed.final.reasoning
-        if routed.route in ("quoted", "abstained") and draft and not reasoning:
-            reasoning = draft.reasoning
-        replaced = draft if draft is not None and draft is not routed.final and draft.text else None
-        usage_slm = draft.usage if draft else None
-        usage_llm = routed.final.usage if routed.final is not draft else None
-        used = [self._used("slm", usage_slm)] if draft else []
-        used += [self._used("llm", usage_llm)] if asked_llm else []
-        return Answer(
-            text=cited.text,
-            model="" if routed.route in ("quoted", "abstained") else routed.final.model,
-            route=routed.route,
-            status=routed.status,
-            reason=routed.reason,
-            confidence=draft.confidence if draft else None,
-            citations=cited.citations,
-            unsupported=cited.unsupported,
-            usage_slm=usage_slm,
-            usage_llm=usage_llm,
-            timings=task.watch.timings(),
-            cost=cost_of(used, cloud=Price(self.settings.cloud_price_in, self.settings.cloud_price_out)),
-            draft=replaced.text if replaced else None,
-            slm=draft.model if draft else "",
-            llm=(routed.final.model if routed.final is not draft else self._llm_label()) if asked_llm else "",
-            verdict=routed.verdict,
-            reasoning=reasoning,
-        )
+    async def _composed(self, routed: Routed, task: Task, quotes: Sequence[Evidence]) -> Answer:
+        cloud = Price(self.settings.cloud_price_in, self.settings.cloud_price_out)
+        prices = Prices(self._price("slm"), self._price("llm"), cloud)
+        return await compose(routed, task, quotes, prices=prices, llm=self._llm_label())
 
     def _note(self, journal: Journal, answer: Answer | None, mode: Mode, watch: Stopwatch, *, failed: bool) -> None:
         slm, llm = (self.models.slm, self.models.llm) if self.models else (None, None)
@@ -347,34 +313,6 @@ class Assistant:
             stages, elapsed_s = answer.timings.stages, answer.timings.total_s
         asked = {"slm": Asked.of(slm), "llm": Asked.of(llm)}
         journal.note(entry_of(answer, stages, elapsed_s=elapsed_s, when=when, mode=mode, failed=failed, **asked))
-
-    async def _abstention(
-        self, question: str, shelf: Shelf, evidence: Sequence[Evidence], share: float, watch: Stopwatch
-    ) -> Answer:
-        if not words(question):
-            why = "the question has no word to search for"
-        elif not evidence:
-            why = "no document shares a word with the question"
-        else:
-            why = weak_evidence(share, self.settings.min_coverage)
-        names = [f"`{name}`" for name in await asyncio.to_thread(shelf.nearest, question)]
-        text = f"The documents do not say. The nearest ones are: {', '.join(names)}."
-        watch.saw_text()
-        watch.lap("evidence")
-        return Answer(
-            text=text,
-            model="",
-            route="abstained",
-            status="complete",
-            reason=why,
-            confidence=None,
-            citations=(),
-            unsupported=0,
-            usage_slm=None,
-            usage_llm=None,
-            timings=watch.timings(),
-            cost=Cost(cloud_equivalent=0.0),
-        )
 
     def _checked(self, question: str) -> str:
         question = question.strip()
@@ -396,14 +334,14 @@ class Assistant:
         backend = getattr(self.models, role) if self.models else None
         return self.cards.of(backend.label) if backend else None
 
-    def _used(self, role: Literal["slm", "llm"], usage: Usage | None) -> Used:
+    def _price(self, role: Literal["slm", "llm"]) -> Price | None:
         backend = getattr(self.models, role) if self.models else None
         if backend is None or is_ours(backend):
-            return Used(usage)
+            return None
         card = self.cards.of(backend.label)
         own_in, own_out = (getattr(self.settings, f"{role}_price_{way}") for way in ("in", "out"))
         listed_in, listed_out = (card.price_in, card.price_out) if card else (None, None)
-        return Used(usage, Price(listed_in if own_in is None else own_in, listed_out if own_out is None else own_out))
+        return Price(listed_in if own_in is None else own_in, listed_out if own_out is None else own_out)
 
     async def _start(self) -> None:
         await asyncio.gather(self._load_documents(), self._load_models(), asyncio.to_thread(self.cards.refresh))
@@ -506,8 +444,3 @@ def _rules(settings: Settings) -> Rules:
         per_chat=settings.escalations_per_chat,
         ttft_budget_s=settings.llm_ttft_budget_ms / 1000,
     )
-
-
-def _quotation(quotes: Sequence[Evidence], opening: str) -> Cited:
-    cited = quote(quotes)
-    return replace(cited, text=f"**{opening}**\n\n{cited.text}")

@@ -53,6 +53,7 @@ LAYERS: list[set[str]] = [
     {"rag.spans"},
     {"rag.journal"},
     {"rag.router"},
+    {"rag.composing"},
     {"rag.assistant"},
     {"rag.workbench", "rag.workbench.questions", "rag.workbench.intervals"},
     {

@@ -122,8 +122,8 @@ class _Foundry:
     @classmethod
     async def of(cls, settings: Settings) -> _Foundry | None:
         """None where it is not wanted, or where none was found and none was configured."""
-        other_small = settings.slm_gguf or settings.slm_url
-        other_large = settings.llm_gguf or settings.llm_url
+        other_small = settings.slm_backend or settings.slm_gguf or settings.slm_url
+        other_large = settings.llm_backend or settings.llm_gguf or settings.llm_url
         if settings.foundry == "off" or (other_small and other_large):
             return None
         if settings.foundry == "embed":
