@@ -125,7 +125,7 @@ class Assistant:
             self._retired.append(self.models.slm)
             self.models = await choose_models(self.settings)
             faults = list(self.models.faults)
-        self._model_faults = faults
+        self._model_faults = [*dict.fromkeys((*self.models.lasting, *faults))]
         self._calibrate(self.models.slm.label)
         self._router = self._new_router(self.models)
 

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
-    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.savelock", "rag.timings"},
-    {"rag.calibration", "rag.homes"},
+    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.machine", "rag.okapi", "rag.savelock", "rag.timings"},
+    {"rag.calibration", "rag.gguf", "rag.homes"},
     {"rag.text"},
     {"rag.readers.base", "rag.readers.encodings"},
     {"rag.readers.files", "rag.readers.markdown", "rag.readers.plain", "rag.readers.zipped"},
@@ -43,10 +43,11 @@ LAYERS: list[set[str]] = [
     {"rag.prompts", "rag.signals", "rag.rules"},
     {"rag.confidence"},
     {"rag.followup"},
-    {"rag.backends", "rag.backends.base", "rag.backends.llama_process"},
+    {"rag.backends", "rag.backends.base", "rag.backends.chosen", "rag.backends.llama_process"},
     {"rag.backends.openai_compatible", "rag.backends.scripted"},
     {"rag.backends.embedded"},
-    {"rag.backends.choose", "rag.events"},
+    {"rag.backends.choose", "rag.events", "rag.hub"},
+    {"rag.fetching"},
     {"rag.generation"},
     {"rag.router"},
     {"rag.assistant"},
@@ -64,7 +65,7 @@ LAYERS: list[set[str]] = [
     {"rag.workbench.comparison", "rag.workbench.drawing", "rag.workbench.mix"},
     {"rag.workbench.calibrate"},
     {"rag.commands", "rag.commands.parser", "rag.commands.terminal"},
-    {"rag.commands.asking", "rag.commands.keeping", "rag.commands.measuring"},
+    {"rag.commands.asking", "rag.commands.keeping", "rag.commands.measuring", "rag.commands.models"},
     {"rag.__main__"},
     {"ui.streaming", "ui.hardening", "ui.report", "ui"},
     {"ui.choices", "ui.reply"},
