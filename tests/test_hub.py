@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from rag.errors import DownloadError, SettingsError
+from rag.fetching import needed_memory
 from rag.gguf import LISTED, Gguf, find
 from rag.hub import Hub
 from tests.hub_server import REVISION, hub_server
@@ -219,6 +220,15 @@ def test_the_list_is_fit_to_be_asked_for() -> None:
         assert one.repo.count("/") == 1
         assert Path(one.file).name == one.file
         assert one.file.endswith(".gguf")
+
+
+def test_the_manual_shows_the_list_as_it_is() -> None:
+    """Name, role, size, memory and licence, in the table of docs/models.md."""
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    for one in LISTED:
+        memory = needed_memory(one)
+        sizes = f"{one.bytes / 1e9:.1f} GB | {memory / 1e9:.1f} GB"
+        assert f"| `{one.name}` | {one.role.upper()} | {sizes} | {one.licence} |" in page
 
 
 @pytest.mark.parametrize(
