@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check | eval | calibrate | feedback | load`."""
+"""The command line: `python -m rag ask | search | check | eval | calibrate | feedback | load | models`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from rag.commands.asking import ask, check, search
 from rag.commands.keeping import feedback, load
 from rag.commands.measuring import calibrate, evaluate
+from rag.commands.models import models
 from rag.commands.parser import CONFIGURED, parser_for
 from rag.errors import RagError
 from rag.settings import load_settings
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
             "calibrate": calibrate,
             "load": load,
             "feedback": feedback,
+            "models": models,
         }
     )
 

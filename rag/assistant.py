@@ -141,7 +141,7 @@ class Assistant:
             if not (isinstance(again.slm, Embedded) and isinstance(self.models.slm, Embedded)):
                 self._retired.append(self.models.slm)
                 self.models = again
-        self._model_faults = faults
+        self._model_faults = [*dict.fromkeys((*self.models.lasting, *faults))]
         self._calibrate(self.models.slm.label)
         self._router = self._new_router(self.models)
 

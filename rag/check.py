@@ -44,6 +44,7 @@ async def look_at(assistant: Assistant, *, files: bool = False) -> list[Finding]
     models = assistant.models
     if models is None:
         return findings + [Finding("SLM", "fault", fault) for fault in assistant.faults[-1:]]
+    findings += [Finding("model file", "fault", fault) for fault in models.lasting]
     findings += [_calibration(assistant), await _probe("SLM", models.slm)]
     if models.llm is None:
         findings.append(Finding("LLM", "missing", models.no_llm))

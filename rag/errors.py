@@ -9,6 +9,7 @@ The error tree. `str(error)` is always fit for a reader: what is wrong, with whi
     ├── SearchError         the search server gave no answer, or not ours
     ├── CalibrationError    the weights of the signals cannot be used, made or written
     ├── CardsError          what is known of the models cannot be read
+    ├── DownloadError       a model file could not be had, is not what the hub says, or is gone
     └── ModelError          a model gave no answer
         ├── ModelUnavailable    nobody there: refused, unknown host, not installed, not configured
         ├── ModelRefused        the server said no: wrong model, wrong key, too long, overloaded
@@ -73,3 +74,7 @@ class CalibrationError(RagError):
 
 class CardsError(RagError):
     """The file with what is known of the models cannot be read, or has something of the wrong kind."""
+
+
+class DownloadError(RagError):
+    """A model file could not be downloaded, is not what the hub says it is, is damaged or is gone."""

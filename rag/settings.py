@@ -162,6 +162,22 @@ class Settings(BaseSettings):
         description="What is known of models: capabilities, size, licence, prices; read again when it changes.",
     )
 
+    # --- Model files of one's own ------------------------------------------------------------------------
+    models_dir: _Place = Field(
+        Path(".models"),
+        description="Where python -m rag models keeps what it downloads; none: nowhere, and nothing of it is used.",
+    )
+    hub_url: str = Field(
+        "https://huggingface.co",
+        validation_alias=_workshop("hub_url", "HF_ENDPOINT"),
+        description="The hub that model files are downloaded from, or a mirror of it.",
+    )
+    hub_token: SecretStr | None = Field(
+        None,
+        validation_alias=_workshop("hub_token", "HF_TOKEN"),
+        description="The key for the hub, if it asks for one; sent to the hub alone, never shown or logged.",
+    )
+
     # --- Generation --------------------------------------------------------------------------------------
     temperature: float = Field(0.0, ge=0, le=2, description="0 gives the same answer each time; the workshop used 0.3.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model on this machine; 0: one for each core.")
@@ -283,6 +299,11 @@ class Settings(BaseSettings):
                 f"RAG_INDEX_DIR lies among the documents and would be read as some: {self.index_dir}. "
                 "Put it elsewhere, or let its name begin with a dot."
             )
+        if self.models_dir and _is_visible_in(self.models_dir, self.docs_dir) and not self.documents:
+            raise ValueError(
+                f"RAG_MODELS_DIR lies among the documents: {self.models_dir}. "
+                "Put it elsewhere, or let its name begin with a dot."
+            )
         if self.feedback and os.path.isdir(self.feedback):
             raise ValueError(f"RAG_FEEDBACK is a folder: {self.feedback}. Name a file in it, or set it to none.")
         if self.feedback and _is_visible_in(self.feedback, self.docs_dir) and not self.documents:
@@ -301,12 +322,12 @@ class Settings(BaseSettings):
             )
         if self.index == "qdrant" and not self.qdrant_url:
             raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
-        for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url"):
-            value = getattr(self, url)
+        for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url", "hub_url"):
+            value, name = getattr(self, url), env_names(url)[-1 if url == "foundry_local_endpoint" else 0]
             if value and not value.startswith(("http://", "https://")):
-                raise ValueError(f"{env_names(url)[-1]} must begin with http:// or https://, was: {value}")
+                raise ValueError(f"{name} must begin with http:// or https://, was: {value}")
             if value and not _is_url(value):
-                raise ValueError(f"{env_names(url)[-1]} must be a URL such as http://localhost:8080/v1, was: {value}")
+                raise ValueError(f"{name} must be a URL such as http://localhost:8080/v1, was: {value}")
         for topics in ("escalate_topics", "refine_topics"):
             for pattern in getattr(self, topics):
                 try:
@@ -408,7 +429,7 @@ def _sentence(detail: Any) -> str:
     values = {**_env_file(), **os.environ}
     name = next((name for name in names if name in values), names[0])
     saying = _SAYINGS.get(detail["type"], str(detail["msg"]).lower()).format(**detail.get("ctx", {}))
-    was = f", was: {values[name]}" if name in values and "KEY" not in name else ""
+    was = f", was: {values[name]}" if name in values and not re.search("KEY|TOKEN$", name) else ""
     return f"{name} {saying}{was}"
 
 

@@ -40,9 +40,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory:
     for name in list(os.environ):
         if name.startswith("RAG_") and name != "RAG_CHROMIUM":
             monkeypatch.delenv(name)
-    for name in ("FOUNDRY_LOCAL_ENDPOINT", "SLM_ALIAS", "LLM_ALIAS", "RETRY_ON_FAIL", "RETRY_BACKOFF"):
+    for name in (
+        "FOUNDRY_LOCAL_ENDPOINT",
+        "SLM_ALIAS",
+        "LLM_ALIAS",
+        "RETRY_ON_FAIL",
+        "RETRY_BACKOFF",
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAG_INDEX_DIR", "none")
+    monkeypatch.setenv("RAG_MODELS_DIR", "none")
     monkeypatch.setenv("RAG_CALIBRATION", "none")  # whatever lies in the checkout
 
 

@@ -40,7 +40,8 @@ async def test_the_foundry_endpoint_is_used_and_named() -> None:
         await chosen.slm.stop()
         assert chosen.llm is None
         assert chosen.no_llm == (
-            "There is no large model: set RAG_LLM_URL to a server that has gpt-oss-20b, or RAG_LLM_GGUF."
+            "There is no large model: set RAG_LLM_URL to a server that has gpt-oss-20b, or RAG_LLM_GGUF, or download "
+            "one with python -m rag models."
         )
 
 

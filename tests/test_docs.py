@@ -28,16 +28,17 @@ def _names_in(path: Path) -> set[str]:
     return set(re.findall(r"[A-Z][A-Z0-9_]+", path.read_text(encoding="utf-8")))
 
 
-def _commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in _parser()._actions:
+def _commands(parser: argparse.ArgumentParser | None = None) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in (parser or _parser())._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.items()
 
 
 def _flags() -> list[tuple[str, str]]:
+    below = [(f"{name} {inner}", one) for name, parser in _commands() for inner, one in _commands(parser)]
     return [
         (command, flag)
-        for command, parser in _commands()
+        for command, parser in [*_commands(), *below]
         for action in parser._actions
         for flag in action.option_strings
         if flag not in ("-h", "--help")

@@ -19,7 +19,8 @@ from rag.prompts import SYSTEM, Message
 
 log = logging.getLogger(__name__)
 
-_CONTEXT_TOKENS = 6144  # shared by the slots
+#: How many tokens of context are reserved, shared by the slots.
+CONTEXT_TOKENS = 6144
 _STOP_S = 5.0
 _LOAD_S = 600.0
 
@@ -89,6 +90,11 @@ class Embedded:
         self._idle: asyncio.Task[None] | None = None
 
     @property
+    def shipped(self) -> bool:
+        """Whether it is the model that came with the installation."""
+        return self._path is None
+
+    @property
     def ready(self) -> bool:
         """Whether the model is loaded and its process lives."""
         return self._server is not None and self._process is not None and self._process.returncode is None
@@ -156,7 +162,7 @@ class Embedded:
     async def _handshake(self, process: asyncio.subprocess.Process, path: Path, key: str) -> str:
         options = {
             "path": str(path), "label": self.label, "api_key": key, "slots": self._slots,
-            "context_tokens": _CONTEXT_TOKENS, "threads": self._threads,
+            "context_tokens": CONTEXT_TOKENS, "threads": self._threads,
         }  # fmt: skip
         line = b""
         if process.stdin and process.stdout:

@@ -94,11 +94,31 @@ def parser_for(run: Mapping[str, Callable[..., Any]]) -> argparse.ArgumentParser
     )
     marked.set_defaults(run=run["feedback"], docs=None)
 
+    _add_models(commands, run["models"])
+
     for command in (ask, search, evaluate, fitting, filling):
         command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
     for command in (ask, search, check, evaluate, fitting, filling):
         command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
+
+
+def _add_models(commands: Any, run: Callable[..., Any]) -> None:
+    listing = commands.add_parser("models", help="list, download and choose better models")
+    listing.set_defaults(run=run, docs=None, action=None)
+    doing = listing.add_subparsers(title="commands", metavar="COMMAND")
+    getting = doing.add_parser("get", help="download a model, and use it from then on")
+    using = doing.add_parser("use", help="let a downloaded model answer; none: no downloaded one")
+    dropping = doing.add_parser("drop", help="delete a downloaded model")
+    for action, command in (("get", getting), ("use", using), ("drop", dropping)):
+        command.add_argument("name", metavar="NAME", help="a model of the list")
+        command.set_defaults(action=action)
+        if action != "drop":
+            command.add_argument("--as", dest="role", choices=("slm", "llm"), help="the role (default: as listed)")
+    getting.add_argument("--force", action="store_true", help="download it also where there is too little memory")
+    listing.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    for command in (getting, using, dropping):  # left alone where `models --json get` has set it
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the same")
 
 
 def _positive(text: str) -> int:

@@ -20,7 +20,7 @@ from rag.workbench.rows import Row
 _PLACES = frozenset(
     """
     docs_dir documents index_dir qdrant_url qdrant_collection qdrant_api_key slm_api_key llm_api_key queue_limit
-    grace_s cloud_price_in cloud_price_out mode feedback
+    grace_s cloud_price_in cloud_price_out mode feedback models_dir hub_url hub_token
     """.split()
 )
 _ROOT = Path(__file__).parents[1]
