@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from itertools import combinations, pairwise
 
@@ -227,6 +228,14 @@ def test_a_piece_that_is_only_partly_of_the_answer_has_none() -> None:
     given_on = sorted_pieces(("<think>Hm</think>Port", (-0.1, -0.2, -0.3)), (" 8000", (-0.4,)))
     assert given_on == [Reasoning("Hm"), Text("Port"), Text(" 8000", (-0.4,))]
     assert sorted_pieces((f"Port 8000{RETURN}", (-0.1, -0.2))) == [Text("Port 8000")]
+
+
+def test_pieces_without_a_mark_take_the_short_way_and_come_to_the_same() -> None:
+    """Also the code in them is seen, in which marks are text."""
+    told = f"See `x` and `{FINAL}` and `{END}`; then {END}{FINAL}end"
+    pieces = [(one, None) for one in re.split(r"(?<=[` ])", told)]
+    assert "".join(one.text for one in sorted_pieces(*pieces)) == f"See `x` and `{FINAL}` and `{END}`; then \n\nend"
+    assert parts(told)[0] == f"See `x` and `{FINAL}` and `{END}`; then end"
 
 
 def test_a_model_is_a_gpt_oss_by_any_of_its_names() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.model_server import DONE, HEAD, chunk, model_server, thought
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,6 +81,26 @@ def test_ask_answers_with_the_embedded_model_as_json(docs: Path) -> None:
     assert "8000" in answer["answer"]
     assert answer["sources"][0]["document"] == "ports.md"
     assert {stage["name"] for stage in answer["latency"]["stages"]} >= {"search", "evidence", "generate", "judge"}
+
+
+@pytest.mark.anyio
+async def test_ask_prints_no_reasoning_but_how_long_it_took(docs: Path) -> None:
+    """It is in the JSON; in the terminal a note on standard error says whose it was."""
+    counted = {"prompt_tokens": 9, "completion_tokens": 12, "completion_tokens_details": {"reasoning_tokens": 4}}
+    end = [chunk(finish="stop"), chunk(choices=[], usage=counted), DONE]
+    script = [HEAD, thought("Let me"), 0.12, thought(" look."), chunk("The chat listens on port 8000."), *end]
+    question = ("ask", "Which port does the chat listen on?", "--docs", str(docs))
+    async with model_server(script) as server:
+        told = await asyncio.to_thread(run, *question, RAG_SLM_URL=server.url)
+        told_as_json = await asyncio.to_thread(run, *question, "--json", RAG_SLM_URL=server.url)
+    assert told.stdout.startswith("The chat listens on port 8000. [1]"), told.stderr
+    assert "Let me" not in told.stdout + told.stderr
+    assert "Thinking …" in told.stderr
+    assert re.search(r"\nserved-model reasoned for \d+ ms\n", told.stderr)
+    answer = json.loads(told_as_json.stdout)
+    assert answer["answer"] == "The chat listens on port 8000. [1]"
+    assert (answer["reasoning"]["text"], answer["reasoning"]["tokens"]) == ("Let me look.", 4)
+    assert answer["usage"]["slm"] == {"prompt": 9, "completion": 12, "reasoning": 4}
 
 
 @pytest.mark.model

@@ -24,6 +24,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 from rag.backends.base import Reasoning, Text
@@ -111,6 +112,13 @@ class Channels:
         self._rest += text
         return self._decided(ended=False)
 
+    def passes(self, text: str) -> bool:
+        """Whether a text that comes now is all answer, as it is in most pieces; then it need not be fed."""
+        if self._rest or "<" in text or self._step != self._answer:
+            return False
+        self._in_code ^= text.count("`") % 2 == 1
+        return True
+
     def end(self) -> list[Stretch]:
         """What was held back: no more text comes."""
         return self._decided(ended=True)
@@ -132,7 +140,7 @@ class Channels:
             text = self._given.pop().text + text
         self._given.append(Stretch(kind, text))
 
-    def _take_but(self, kept: Iterable[str], kind: Kind, *, ended: bool) -> bool:
+    def _take_but(self, kept: tuple[str, ...], kind: Kind, *, ended: bool) -> bool:
         """Take all but an end that may be the beginning of one of these."""
         self._take(len(self._rest) - (0 if ended else _overlap(self._rest, kept)), kind)
         return False
@@ -327,6 +335,8 @@ class Sorter:
         tops: tuple[tuple[float, ...], ...] | None = None,
     ) -> list[Text | Reasoning]:
         """What can be given on now that this piece is there too; its text is not empty."""
+        if not self._pieces and self._channels.passes(text):
+            return [Text(self._apart("answer", text), logprobs, tops)]
         self._pieces.append(_Waiting(text, logprobs, tops, len(text)))
         return self._sorted(self._channels.feed(text))
 
@@ -375,13 +385,18 @@ class Sorter:
         return f"{between}{text}"
 
 
-def _overlap(text: str, words: Iterable[str]) -> int:
+def _overlap(text: str, words: tuple[str, ...]) -> int:
     """How many characters at the end of a text are the beginning, and no more than that, of one of these words."""
-    longest = 0
-    for word in words:
-        sizes = range(min(len(word) - 1, len(text)), longest, -1)
-        longest = next((size for size in sizes if text.endswith(word[:size])), longest)
-    return longest
+    beginnings = _beginnings(words)
+    if not text.endswith(beginnings):
+        return 0
+    return next(len(one) for one in beginnings if text.endswith(one))
+
+
+@cache
+def _beginnings(words: tuple[str, ...]) -> tuple[str, ...]:
+    """All proper beginnings of some words, longest first."""
+    return tuple(sorted({word[:size] for word in words for size in range(1, len(word))}, key=len, reverse=True))
 
 
 def _is_glued(body: str, word: str) -> bool:

@@ -70,7 +70,9 @@ def _print_answer(answer: Answer) -> None:
         file=sys.stderr,
     )
     if answer.reasoning:
-        print(f"{answer.reasoning.model} reasoned for {answer.reasoning.seconds:.1f} s", file=sys.stderr)
+        seconds = answer.reasoning.seconds
+        took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+        print(f"{answer.reasoning.model} reasoned for {took}", file=sys.stderr)
 
 
 async def search(options: argparse.Namespace, settings: Settings) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -25,13 +26,20 @@ FLAGS = (
 ).split()
 
 
+THOUGHT = (
+    "The user asks for a button.\n\n**Look** at <img src=x onerror=document.title='run'> the evidence: it names the "
+    "`reset` button."
+)
+
+
 @dataclass
 class ScriptedModels:
     """
     Both models behind one URL, answering by a word in the question.
 
     `slowly`: a word every 50 ms for ever; `doubtful`: a draft that nothing supports; `dies`: cut in the middle;
-    otherwise a good draft. The large model always answers well.
+    otherwise a good draft. The large model always answers well. `thinks`: each model thinks for half a second before
+    it answers, the large one with the marks of gpt-oss.
 
     Attributes:
         open: how many answers are being generated.
@@ -72,6 +80,15 @@ class ScriptedModels:
         words = "Hold the reset button for ten seconds."
         if "doubtful" in question and model == "phi-4-mini":
             words = "Monks in Lyon hold the reset button."
+        if "thinks" in question:
+            opening, closing = ("<think>", "</think>")
+            if model != "phi-4-mini":
+                opening, closing = (
+                    "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>",
+                )  # fmt: skip
+            for piece in [opening, *re.findall(r"\s*\S+", THOUGHT), closing]:
+                await asyncio.sleep(0.03)
+                await send(chunk(piece, logprob=-0.01, model=model))
         for number, word in enumerate(words.split(" ")):
             await asyncio.sleep(0.02)
             await send(chunk(word if number == 0 else f" {word}", logprob=-0.01, model=model))

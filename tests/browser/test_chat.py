@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import ScriptedModels, StartChat
+from tests.browser.conftest import THOUGHT, ScriptedModels, StartChat
 from tests.running_chat import ROOT, Chat
 
 pytestmark = pytest.mark.browser
@@ -125,6 +125,25 @@ def test_a_kept_draft_tells_how_it_was_judged_for_whoever_asks(page: Page, scrip
     line.click()
     expect(table).to_be_visible()
     expect(line).to_have_attribute("aria-expanded", "true")
+
+
+def test_what_a_model_thought_opens_as_plain_text_and_is_no_part_of_the_answer(page: Page, scripted_chat: Chat) -> None:
+    """The page says that the model thinks, then how long it did; the waterfall has a bar for it."""
+    open_chat(page, scripted_chat, profile="Large only")
+    ask(page, f"{QUESTION} It thinks.")
+    expect(page.locator(ANSWERS)).to_have_text("Thinking …", timeout=20_000)
+    page.locator(".gr-fall-line").wait_for(timeout=20_000)
+    expect(page.locator(ANSWERS)).to_have_text(re.compile(r"^Hold the reset button for ten seconds. \[1\]"))
+    button = page.get_by_role("button", name=re.compile(r"^Show the reasoning \(\d+ ms\)$"))
+    thought = page.get_by_role("region", name="Reasoning by gpt-oss-20b")
+    expect(thought).to_be_hidden()
+    button.click()
+    expect(thought).to_have_text(THOUGHT)
+    assert thought.locator("img, strong, code").count() == 0
+    assert page.title() != "run"
+    page.locator(".gr-fall-line").click()
+    for stage in ("first_token", "reasoning", "generate"):
+        expect(page.locator(f"tr[data-stage=llm_{stage}]")).to_be_visible()
 
 
 def test_local_only_quotes_the_documents_instead(page: Page, scripted_chat: Chat) -> None:
