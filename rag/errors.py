@@ -8,6 +8,7 @@ The error tree. `str(error)` is always fit for a reader: what is wrong, with whi
     ├── Busy                too many questions are already waiting
     ├── SearchError         the search server gave no answer, or not ours
     ├── CalibrationError    the weights of the signals cannot be used, made or written
+    ├── FileError           a file that was named for measuring cannot be read, written, or is not what it should be
     └── ModelError          a model gave no answer
         ├── ModelUnavailable    nobody there: refused, unknown host, not installed, not configured
         ├── ModelRefused        the server said no: wrong model, wrong key, too long, overloaded
@@ -68,3 +69,7 @@ class ModelBroke(ModelError):
 
 class CalibrationError(RagError):
     """The file with the weights of the signals cannot be used: damaged, or made for others."""
+
+
+class FileError(RagError):
+    """A file that was named for measuring cannot be read or written, or is not what it should be."""
