@@ -8,11 +8,15 @@ from typing import TextIO
 
 _GAP = " │ "
 _LEAST_WIDTH = 32
+_BETWEEN = "  "
+_LEAST_FIRST = 8
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1, most: int = 100) -> list[str]:
     """
     Lines with aligned columns: the first `texts` of them to the left, the others, which are numbers, to the right.
+
+    The first column is clipped where the lines would take more than `most` places.
 
     >>> print("\\n".join(table(["model", "s"], [["phi", "1.5"], ["gpt-oss", "10.0"]])))
     model       s
@@ -21,8 +25,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1)
     """
     whole = [list(head), *map(list, rows)]
     widths = [max(cells(row[at]) for row in whole) for at in range(len(head))]
+    widths[0] = min(widths[0], max(_LEAST_FIRST, most - sum(widths[1:]) - len(_BETWEEN) * (len(widths) - 1)))
     return [
-        "  ".join(padded(one, widths[at], right=at >= texts) for at, one in enumerate(row)).rstrip() for row in whole
+        _BETWEEN.join(
+            padded(clipped(one, widths[at]), widths[at], right=at >= texts) for at, one in enumerate(row)
+        ).rstrip()
+        for row in whole
     ]
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rag.commands.columns import clipped, readable, table
+from rag.commands.columns import readable, table
 from rag.workbench.marks import NAMES
-
-_MODEL_WIDTH = 24
 
 
 def bench_table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -16,7 +14,7 @@ def bench_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return ["Nothing was measured."]
     columns: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
-        ("model", lambda row: clipped(readable(row["alias"]), _MODEL_WIDTH)),
+        ("model", lambda row: readable(row["alias"])),
         ("status", lambda row: row["status"]),
         ("avg s", lambda row: _number(row["latency_avg"], 2)),
         ("p50", lambda row: _number(row["latency_p50"], 2)),
@@ -44,8 +42,8 @@ def _overstated(rows: Sequence[dict[str, Any]]) -> list[str]:
         return []
     times, row, theirs, ours = max(told, key=lambda one: one[0])
     return [
-        f"Counting the prompt's tokens too, as the workshop did, would say {theirs:.1f} tok/s for {row['alias']}",
-        f"instead of {ours:.1f}: {times:.1f} times as many.",
+        f"Counting the prompt's tokens too, as the workshop did, would say {theirs:.1f} tok/s",
+        f"instead of {ours:.1f}, {times:.1f} times as many: {row['alias']}.",
     ]
 
 
@@ -67,12 +65,12 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         return failed or ["Nothing was asked."]
     marked = any(any((row.get("scores") or {}).values()) for row in answered)
     head = ["model", "seconds", "TTFT s", "tokens", "tok/s", "speed-up", "Δ tokens", "US$"]
-    head += [name[: 1 + len(name) // 2] + "." for name in NAMES] if marked else []
+    head += [name[:5] + "." for name in NAMES] if marked else []
     shown = []
     for row in answered:
         cost = row.get("cost_cloud_equivalent")
         line = [
-            clipped(readable(row["alias"]), _MODEL_WIDTH),
+            readable(row["alias"]),
             _number(row.get("latency_sec"), 2),
             _number(row.get("first_token_latency_sec"), 3),
             _number(row.get("tokens"), 0),
@@ -92,7 +90,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if marked and judges:
         lines.append(f"Marks from 1 to 5: {', '.join(sorted(f'{one}' for one in judges))}.")
     own = [row["alias"] for row in answered if row.get("judged_itself")]
-    if own:
+    if marked and own:
         lines.append(f"Marked its own answer: {', '.join(own)}.")
     return lines
 

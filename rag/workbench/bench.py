@@ -85,7 +85,7 @@ class Bench:
             finally:
                 one.memory_mb = contender.memory_mb
                 await contender.unload()
-                self._step(self._plan.calls - one.tried)
+            self._step(self._plan.calls - one.tried)  # those that it was given up before
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each model that is measured or has failed, the workshop's names first; seconds, and tokens."""
@@ -117,15 +117,14 @@ class Bench:
                 )
             except ModelError as error:
                 one.error = str(error)
-                one.tried += 1
                 failures += 1
-                if failures >= _MOST_FAILURES:
-                    return
             else:
                 one.calls.append((prompt, call))
-                one.tried += 1
                 failures = 0
+            one.tried += 1
             self._step(1)
+            if failures >= _MOST_FAILURES:
+                return
 
 
 @dataclass
