@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rag.backends.base import Done, Text, Usage
 from rag.backends.embedded import Embedded, find_embedded_model
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.backends.scripted import Script, ScriptedBackend
@@ -14,7 +15,8 @@ from rag.errors import ModelBroke, ModelUnavailable
 from rag.workbench.bench import Bench, Plan
 from rag.workbench.contenders import Contender
 from rag.workbench.promptset import Prompt
-from tests.model_server import DONE, HEAD, Step, chunk, model_server, usage
+from tests.model_server import model_server
+from tests.timed import At, Timed
 
 pytestmark = pytest.mark.anyio
 
@@ -47,14 +49,6 @@ async def rows_of(*contenders: Contender, steps: list[int] | None = None, **plan
     return bench.rows()
 
 
-def paced(*pauses: float) -> list[Step]:
-    """An answer of one piece after each pause."""
-    pieces: list[Step] = []
-    for pause in pauses:
-        pieces += [pause, chunk("word ")]
-    return [HEAD, *pieces, chunk(finish="stop"), usage(30, len(pauses)), DONE]
-
-
 async def test_a_row_has_the_workshops_fields_first() -> None:
     """Who reads the workshop's JSON can read ours."""
     (row,) = await rows_of(contender("Hello.", "It is so."), label="gpu", rounds=2)
@@ -67,27 +61,41 @@ async def test_a_row_has_the_workshops_fields_first() -> None:
     assert row["when"][10] == "T"
 
 
+def answer(*times: float) -> list[At]:
+    """A word at each of these times, and the end with the last one."""
+    words: list[At] = [(at, Text("word ")) for at in times]
+    return [*words, (times[-1], Done("stop", "served", Usage(30, len(times))))]
+
+
 async def test_the_figures_are_those_of_the_calls_without_the_warm_up() -> None:
-    """The slow first call is the greeting's; both latencies are of the same calls; the prompt is no speed."""
-    async with model_server(paced(0.3), paced(0.05, 0.1), paced(0.15, 0.1)) as server:
-        backend = OpenAICompatible(server.url, "m")
-        (row,) = await rows_of(Contender("m", backend), rounds=2)
-        await backend.stop()
-    assert len(server.bodies) == 3
-    assert server.bodies[0]["messages"] != server.bodies[1]["messages"] == server.bodies[2]["messages"]
-    assert 0.05 <= row["first_token_latency_min"] < 0.15 <= row["first_token_latency_max"] < 0.3
-    assert row["latency_min"] < row["latency_p50"] < row["latency_p95"] < row["latency_max"]
-    assert row["latency_p50"] == pytest.approx(row["latency_avg"], abs=1e-3)  # of two
-    assert row["first_token_latency_avg"] < row["latency_avg"]
-    assert (row["prompt_tokens_avg"], row["completion_tokens_avg"]) == (30.0, 2.0)
-    assert row["workshop_tokens_per_sec_avg"] == pytest.approx(16 * row["tokens_per_sec_avg"], rel=0.01)
-    assert 5 < row["decode_tokens_per_sec_avg"] <= 10.1  # one token after the first in a tenth of a second
+    """Both latencies are of the same calls; the greeting took nine seconds and counts for nothing; nor do prompts."""
+    backend = Timed(answer(9.0), answer(0.5, 1.0), answer(1.0, 2.0), answer(1.5, 3.0))
+    bench = Bench([Contender("m", backend)], Plan(ONE, rounds=3), clock=backend.clock)
+    await bench.run()
+    (row,) = bench.rows()
+    latency = [row[f"latency_{name}"] for name in ("avg", "p50", "p95", "min", "max")]
+    first = [row[f"first_token_latency_{name}"] for name in ("avg", "p50", "p95", "min", "max")]
+    assert latency == [2.0, 2.0, 2.9, 1.0, 3.0]
+    assert first == [1.0, 1.0, 1.45, 0.5, 1.5]
+    assert row["tokens_per_sec_avg"] == round((2 / 1 + 2 / 2 + 2 / 3) / 3, 2)
+    assert row["workshop_tokens_per_sec_avg"] == round((32 / 1 + 32 / 2 + 32 / 3) / 3, 2)
+    assert row["decode_tokens_per_sec_avg"] == round((1 / 0.5 + 1 / 1 + 1 / 1.5) / 3, 2)
+    assert (row["prompt_tokens_avg"], row["completion_tokens_avg"], row["model"]) == (30.0, 2.0, "served")
+
+
+async def test_the_figures_of_a_single_call_are_that_call() -> None:
+    """There is nothing to lie between."""
+    backend = Timed(answer(0.25, 1.0))
+    bench = Bench([Contender("m", backend)], Plan(ONE, rounds=1), clock=backend.clock)
+    await bench.run()
+    (row,) = bench.rows()
+    assert {row[f"latency_{name}"] for name in ("avg", "p50", "p95", "min", "max")} == {1.0}
 
 
 async def test_what_is_asked_is_what_the_plan_says() -> None:
     """Tokens and temperature go to the server; each round asks every prompt."""
     prompts = [Prompt("One?", "1"), Prompt("Two?", "2")]
-    async with model_server(paced(0.0)) as server:
+    async with model_server() as server:
         backend = OpenAICompatible(server.url, "m")
         (row,) = await rows_of(Contender("m", backend), prompts=prompts, rounds=2, max_tokens=7, temperature=0.5)
         await backend.stop()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rag.__main__ import main
 from tests.model_server import DONE, HEAD, ModelServer, Step, chunk, model_server, models, status, usage
 from tests.test_command_line import ROOT, environment, run
 
@@ -27,6 +28,16 @@ def said(*texts: str, counted: bool = True) -> list[Step]:
 
 
 GOOD = said("It", " is", " so.")
+
+
+def said_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The exit status of a command in this process, and what it wrote on both streams."""
+    try:
+        code = main(arguments)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
 
 
 async def benched(server: ModelServer, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -127,7 +138,6 @@ async def test_ctrl_c_keeps_what_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        pytest.param(["--models", "phi-4-mni"], 1, "Did you mean Phi-4-mini-instruct-generic-cpu:5?", id="unknown"),
         pytest.param(["--models", "gone.gguf"], 1, "There is no file gone.gguf", id="no file"),
         pytest.param(["--prompts", "gone.json"], 1, "gone.json cannot be read", id="no prompts"),
         pytest.param(["--out", "docs/x.json"], 1, "lies among the documents", id="out as a document"),
@@ -140,12 +150,21 @@ async def test_ctrl_c_keeps_what_is_measured(tmp_path: Path) -> None:
         pytest.param(["--temperature", "hot"], 2, "must be a number from 0 to 2, was: hot", id="temperature"),
     ],
 )
-async def test_what_cannot_be_measured_is_a_sentence(arguments: list[str], code: int, message: str) -> None:
-    """Before a model is asked: nothing on standard output, and no traceback."""
+def test_what_cannot_be_measured_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    """Before a model is looked for: nothing on standard output."""
+    found, printed, told = said_by(capsys, "bench", *arguments)
+    assert (found, printed) == (code, "")
+    assert message in told
+
+
+async def test_an_unknown_name_is_a_sentence() -> None:
+    """Before a model is asked, and no traceback."""
     async with model_server(GOOD, listed=LISTED) as server:
-        done = await benched(server, *arguments)
-    assert (done.returncode, done.stdout, server.bodies) == (code, "", [])
-    assert message in done.stderr
+        done = await benched(server, "--models", "slm,phi-4-mni")
+    assert (done.returncode, done.stdout, server.bodies) == (1, "", [])
+    assert "Did you mean Phi-4-mini-instruct-generic-cpu:5?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -156,14 +175,3 @@ async def test_a_server_that_is_down_is_a_row_without_a_key() -> None:
     assert done.returncode == 1
     assert "phi-4-mini: No model server at http://127.0.0.1:9/v1. Start it, or set RAG_SLM_URL." in done.stdout
     assert "sk-secret" not in done.stdout + done.stderr
-
-
-@pytest.mark.model
-async def test_the_embedded_model_is_measured() -> None:
-    """By its own name, with the size of its file."""
-    arguments = ["--models", "embedded", "--rounds", "1", "--max-tokens", "8", "--json"]
-    done = await asyncio.to_thread(run, "bench", *arguments)
-    (row,) = json.loads(done.stdout)
-    assert (done.returncode, row["alias"], row["status"]) == (0, "SmolLM2-135M-Instruct", "ok"), done.stderr
-    assert row["disk_mb"] > 50
-    assert row["first_token_latency_avg"] > 0

@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
-from rag.backends.base import Done, Opened, Piece, Text, Usage
+from rag.backends.base import Done, Opened, Text, Usage
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelBroke, ModelError, ModelRefused
 from rag.prompts import Message
 from rag.workbench.speed import Call, timed_call, warm_up
 from tests.model_server import DONE, HEAD, chunk, model_server
+from tests.timed import At, Timed
 
 pytestmark = pytest.mark.anyio
 
 ASK: list[Message] = [{"role": "user", "content": "Why is the sky blue?"}]
-
-
-class Timed:
-    """A backend whose pieces come at given times of a clock of its own."""
-
-    label = "timed"
-    where = "a test"
-
-    def __init__(self, *pieces: tuple[float, Piece], ready: bool = True) -> None:
-        self.ready = ready
-        self.starts = 0
-        self._now = 100.0
-        self._pieces = pieces
-
-    def clock(self) -> float:
-        """The seconds of the last piece."""
-        return self._now
-
-    async def start(self) -> None:
-        """Count it."""
-        self.starts += 1
-        self.ready = True
-
-    async def stop(self) -> None:
-        """Nothing to free."""
-
-    async def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float
-    ) -> AsyncGenerator[Piece, None]:
-        """The pieces, each at its time after the request."""
-        began = self._now
-        for after, piece in self._pieces:
-            self._now = began + after
-            yield piece
 
 
 async def called(backend: Timed, show: Callable[[str], None] | None = None) -> Call:
@@ -61,13 +28,8 @@ async def called(backend: Timed, show: Callable[[str], None] | None = None) -> C
 async def test_all_times_are_of_the_same_call() -> None:
     """TTFT from the request, the rate of writing from the first text to the last, whatever comes after it."""
     shown: list[str] = []
-    backend = Timed(
-        (0.1, Opened()),
-        (0.5, Text("It")),
-        (0.75, Text(" is")),
-        (1.0, Text(" so.")),
-        (2.0, Done("stop", "served", Usage(20, 5))),
-    )
+    done = Done("stop", "served", Usage(20, 5))
+    backend = Timed([(0.1, Opened()), (0.5, Text("It")), (0.75, Text(" is")), (1.0, Text(" so.")), (2.0, done)])
     call = await called(backend, shown.append)
     assert (call.text, call.model, call.finish, shown) == ("It is so.", "served", "stop", ["It", " is", " so."])
     assert (call.ttft_s, call.writing_s, call.total_s) == (0.5, 0.5, 2.0)
@@ -80,7 +42,7 @@ async def test_all_times_are_of_the_same_call() -> None:
 async def test_without_usage_the_pieces_are_counted_and_it_is_said_so() -> None:
     """A piece is a token, unless its log-probabilities say that it is more."""
     two = Text(" b c", logprobs=(-0.1, -0.2))
-    call = await called(Timed((1.0, Text("a")), (2.0, two), (2.0, Done("stop", "m"))))
+    call = await called(Timed([(1.0, Text("a")), (2.0, two), (2.0, Done("stop", "m"))]))
     assert (call.tokens, call.counted, call.workshop_tokens_per_s) == (3, "pieces", None)
     assert call.decode_per_s == 2.0
 
@@ -93,9 +55,9 @@ async def test_without_usage_the_pieces_are_counted_and_it_is_said_so() -> None:
         pytest.param([(1.0, Text("a")), (2.0, Text(" ")), (2.0, Done("stop", "m", Usage(3, 1)))], id="one token"),
     ],
 )
-async def test_a_rate_that_cannot_be_known_is_none(pieces: list[tuple[float, Piece]]) -> None:
+async def test_a_rate_that_cannot_be_known_is_none(pieces: list[At]) -> None:
     """Neither 0 nor infinite."""
-    assert (await called(Timed(*pieces))).decode_per_s is None
+    assert (await called(Timed(pieces))).decode_per_s is None
 
 
 @pytest.mark.parametrize(
@@ -106,10 +68,10 @@ async def test_a_rate_that_cannot_be_known_is_none(pieces: list[tuple[float, Pie
         pytest.param([(1.0, Done("length", "m"))], "used up its 9 tokens: allow it more", id="thoughts only"),
     ],
 )
-async def test_an_empty_answer_is_a_failure(pieces: list[tuple[float, Piece]], message: str) -> None:
+async def test_an_empty_answer_is_a_failure(pieces: list[At], message: str) -> None:
     """It would look like a very fast model."""
     with pytest.raises(ModelBroke, match=message):
-        await called(Timed(*pieces))
+        await called(Timed(pieces))
 
 
 async def test_a_failure_in_the_middle_is_passed_on_after_what_was_shown() -> None:
@@ -137,7 +99,7 @@ async def test_a_server_is_timed_by_the_clock() -> None:
 
 async def test_the_warm_up_loads_and_asks_something_else() -> None:
     """And an empty greeting is no fault: a model may think for longer than that."""
-    backend = Timed((0.0, Done("length", "m")), ready=False)
+    backend = Timed([(0.0, Done("length", "m"))], ready=False)
     await warm_up(backend)
     await warm_up(backend)
     assert backend.starts == 1
