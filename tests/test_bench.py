@@ -44,7 +44,7 @@ def contender(*scripts: Script | str, alias: str = "m") -> Contender:
 async def rows_of(*contenders: Contender, steps: list[int] | None = None, **plan: Any) -> list[dict[str, Any]]:
     """What is measured of these."""
     bench = Bench(contenders, Plan(**{"prompts": ONE, **plan}), step=(steps if steps is not None else []).append)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await bench.run()
     return bench.rows()
 

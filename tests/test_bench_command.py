@@ -124,7 +124,7 @@ async def test_ctrl_c_keeps_what_is_measured(tmp_path: Path) -> None:
             sys.executable, "-m", "rag", "bench", "--models", "slm", "--json", "--out", str(out), cwd=ROOT,
             env=environment(RAG_SLM_URL=server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(server.bodies) < 3:
                 await asyncio.sleep(0.02)
             process.send_signal(signal.SIGINT)

@@ -195,7 +195,7 @@ async def on_a_terminal(columns: int, *arguments: str, **settings: str) -> tuple
                 return written.decode()
             written += more
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         written = await asyncio.to_thread(read)
         code = await process.wait()
     os.close(parent)
