@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from rag.backends.base import Backend, Usage
@@ -190,6 +190,17 @@ class Assistant:
             ) as events:
                 async for answered in events:
                     yield answered
+        finally:
+            self._waitlist.leave()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the slots that answers share, for other work of the models. Raises `Busy`."""
+        async with aclosing(self._waitlist.wait()) as places:
+            async for _ in places:
+                pass
+        try:
+            yield
         finally:
             self._waitlist.leave()
 

@@ -16,12 +16,12 @@ from rag.commands.columns import SideBySide, fit, readable
 from rag.commands.tables import answers_of, bench_table, comparison_table
 from rag.commands.terminal import Progress, open_library, print_json, refuse_among_documents
 from rag.errors import DocumentsError, FileError, ModelError, ModelUnavailable
-from rag.evidence import Evidence, coverage, gather
+from rag.evidence import Evidence
 from rag.settings import Settings
 from rag.workbench.annotations import read_filled_in, to_fill_in
 from rag.workbench.bench import Bench, Plan
 from rag.workbench.compare import DEFAULT_PROMPT as COMPARED_PROMPT
-from rag.workbench.compare import Brief, Comparison, Outcome
+from rag.workbench.compare import Brief, Comparison, Outcome, evidence_for
 from rag.workbench.contenders import Contender, contenders, names_in
 from rag.workbench.marks import marks_by
 from rag.workbench.promptset import DEFAULT_PROMPT, OURS, Prompt, read_prompts
@@ -168,17 +168,20 @@ async def _evidence(prompt: str, options: argparse.Namespace, settings: Settings
         return ()
     try:
         async with open_library(settings) as shelf:
-            hits = await asyncio.to_thread(shelf.search, prompt, k=settings.k)
             evidence = await asyncio.to_thread(
-                gather, prompt, hits, tokens=settings.evidence_tokens, weight=shelf.weight
+                evidence_for,
+                shelf,
+                prompt,
+                k=settings.k,
+                tokens=settings.evidence_tokens,
+                min_coverage=settings.min_coverage,
             )
-            share = await asyncio.to_thread(coverage, prompt, evidence, weight=shelf.weight)
     except DocumentsError as error:
         if options.evidence:
             raise
         print(f"{error} The models are asked without documents.", file=sys.stderr)
         return ()
-    if evidence and share >= settings.min_coverage:
+    if evidence:
         return evidence
     if options.evidence:
         raise DocumentsError("The documents have nothing on this prompt. Ask another one, or take --no-evidence.")

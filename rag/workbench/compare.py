@@ -11,8 +11,9 @@ from typing import Any
 
 from rag.backends.base import Usage
 from rag.errors import ModelError
-from rag.evidence import Evidence
+from rag.evidence import Evidence, coverage, gather
 from rag.prompts import Message, build_messages
+from rag.shelf import Shelf
 from rag.workbench.contenders import Contender, machine
 from rag.workbench.marks import Marks
 from rag.workbench.speed import Call, timed_call, warm_up
@@ -90,6 +91,22 @@ class Outcome:
     marks: Marks | None = None
     judge: str | None = None
     judged_itself: bool = False
+
+
+def evidence_for(shelf: Shelf, prompt: str, *, k: int, tokens: int, min_coverage: float) -> tuple[Evidence, ...]:
+    """
+    What the documents say to a prompt, found as the chat finds it; nothing if they do not bear on it.
+
+    Args:
+        shelf: the documents.
+        prompt: in plain text.
+        k: how many chunks are searched.
+        tokens: the budget, in estimated tokens.
+        min_coverage: the least share of the prompt's words in the evidence.
+    """
+    hits = shelf.search(prompt, k=k)
+    found = tuple(gather(prompt, hits, tokens=tokens, weight=shelf.weight))
+    return found if found and coverage(prompt, found, weight=shelf.weight) >= min_coverage else ()
 
 
 class Comparison:

@@ -35,11 +35,13 @@ class Contender:
         alias: what it is called in the results: as it was asked for, or its own name for `slm` and the like.
         backend: what answers; None if there is none.
         fault: why there is none, and what to do about it; empty if there is one.
+        shared: whether somebody else uses it too, so that it stays loaded.
     """
 
     alias: str
     backend: Backend | None
     fault: str = ""
+    shared: bool = False
 
     @property
     def where(self) -> str | None:
@@ -63,7 +65,7 @@ class Contender:
 
     async def unload(self) -> None:
         """Free what it holds on this machine, so that the next one has the machine for itself; it may be asked on."""
-        if isinstance(self.backend, Embedded):
+        if isinstance(self.backend, Embedded) and not self.shared:
             await self.backend.stop()
 
 
