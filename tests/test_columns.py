@@ -112,6 +112,22 @@ def test_the_table_of_bench_fits_a_hundred_places() -> None:
     assert any(line.startswith("Tokens counted by us") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("alias", "model", "told"),
+    [
+        pytest.param("phi-4-mini", "Phi-4-mini-instruct-generic-cpu:5", False, id="its longer name"),
+        pytest.param("m on http://host/v1", "m", False, id="its shorter name"),
+        pytest.param("phi-4-mini", "SmolLM2-135M", True, id="a stand-in"),
+        pytest.param("phi-4-mini", None, False, id="not known"),
+    ],
+)
+def test_a_stand_in_is_told_of(alias: str, model: str | None, told: bool) -> None:
+    """What a server says has answered counts for more than what was asked for."""
+    said = f"{alias}: the server says that {model} answered."
+    assert (said in bench_table([BENCH | {"alias": alias, "model": model}])) is told
+    assert (said in comparison_table([{"alias": alias, "model": model}])) is told
+
+
 def test_the_table_of_compare_fits_a_hundred_places_and_is_silent_of_what_is_not_there() -> None:
     """No columns of marks where nobody gave any; a cost that is not known is a dash."""
     row = {

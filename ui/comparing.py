@@ -139,6 +139,7 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
     if "error" in row:
         return {"error": row["error"]}
     return {
+        "model": row["model"],
         "seconds": row["latency_sec"],
         "ttft": row["first_token_latency_sec"],
         "tokens": row["tokens"],

@@ -1,10 +1,10 @@
 // The same prompt to the small and the large model: a column for each, which grows while its model writes.
 // props: {
 //   columns: [{ name, where, text, state: waiting | writing | done | stopped, error,
-//               seconds, ttft, tokens, counted: server | pieces, rate, speed_up, cost }],
+//               model, seconds, ttft, tokens, counted: server | pieces, rate, speed_up, cost }],
 //   evidence: how many sentences of the documents both were shown
 // }
-// What is not known is null. Times are in seconds; speed_up is the last model's time divided by this one's.
+// model is what the server says has answered. What is not known is null. Times are in seconds; speed_up is the last model's time divided by this one's.
 
 const STATES = { waiting: 'waits for its turn', writing: 'writing …', stopped: 'stopped' };
 const known = (value) => typeof value === 'number' && Number.isFinite(value);
@@ -15,7 +15,7 @@ function Figures({ column }) {
     known(column.ttft) && `first text ${column.ttft.toFixed(2)} s`,
     known(column.tokens) && `${column.tokens} ${column.counted === 'pieces' ? 'pieces' : 'tokens'}`,
     known(column.rate) && `${column.rate.toFixed(1)} a second`,
-    known(column.speed_up) && column.speed_up !== 1 && `${column.speed_up.toFixed(1)} × the speed`,
+    known(column.speed_up) && column.speed_up.toFixed(1) !== '1.0' && `${column.speed_up.toFixed(1)} × the speed`,
     known(column.cost) && `cloud price US$ ${column.cost.toFixed(6)}`
   ].filter(Boolean);
   return <p className="gr-quiet gr-compare-figures">{shown.join(' · ') || STATES[column.state] || ''}</p>;
@@ -33,6 +33,7 @@ export default function AnswerColumns() {
               {column.name} <span className="gr-quiet">{column.where}</span>
             </h4>
             <p className="gr-compare-text" dir="auto">{column.text}</p>
+            {column.model && column.model !== column.name ? <p className="gr-quiet">answered as {column.model}</p> : null}
             {column.error ? <p className="gr-compare-error">{column.error}</p> : null}
             <Figures column={column} />
           </article>
@@ -40,7 +41,7 @@ export default function AnswerColumns() {
       </div>
       <p className="gr-quiet gr-compare-note">
         {props.evidence
-          ? `Both were shown the same ${props.evidence} ${props.evidence === 1 ? 'sentence' : 'sentences'} of the documents.`
+          ? `Both were shown the same ${props.evidence === 1 ? 'sentence' : `${props.evidence} sentences`} of the documents.`
           : 'Without documents: they have nothing on this prompt.'}
       </p>
     </section>

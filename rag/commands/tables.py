@@ -32,7 +32,21 @@ def bench_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if any(row["tokens_counted"] == "pieces" for row in rows):
         names = ", ".join(row["alias"] for row in rows if row["tokens_counted"] == "pieces")
         lines.append(f"Tokens counted by us, as the server did not say how many: {names}.")
-    return [*lines, *_overstated(rows)]
+    return [*lines, *_answered_as(rows), *_overstated(rows)]
+
+
+def _answered_as(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Where the server named another model than the one that was asked for: it may be a stand-in."""
+    return [
+        f"{row['alias']}: the server says that {readable(row['model'])} answered."
+        for row in rows
+        if isinstance(row.get("model"), str) and not _is_named(row["alias"], row["model"])
+    ]
+
+
+def _is_named(alias: str, model: str) -> bool:
+    known = [one.casefold() for one in (alias, model)]
+    return known[0] in known[1] or known[1] in known[0]
 
 
 def _overstated(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -82,7 +96,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         scores = row.get("scores") or {}
         shown.append([*line, *([_number(scores.get(name), 0) for name in NAMES] if marked else [])])
     last = rows[-1]["alias"]
-    lines = [*table(head, shown), *failed]
+    lines = [*table(head, shown), *failed, *_answered_as(answered)]
     if len(answered) > 1 and any(row.get("speed_up") is not None for row in answered):
         lines.append(f"speed-up and Δ tokens are against {last}.")
     lines.append("US$ is what it would cost in a cloud at RAG_CLOUD_PRICE_IN and RAG_CLOUD_PRICE_OUT.")
