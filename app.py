@@ -19,7 +19,9 @@ from rag.errors import SettingsError
 from rag.prompts import Turn
 from rag.settings import load_settings
 from rag.timings import Stopwatch
-from ui.choices import command, mode_of_profile, panel, profiles, read_panel
+from ui.choices import commands, mode_of_profile, panel, profiles, read_panel
+from ui.comparing import COMMAND as COMPARE
+from ui.comparing import AnswerColumns, prompt_of
 from ui.feedback import Feedback
 from ui.hardening import harden
 from ui.live import Live
@@ -101,7 +103,7 @@ async def open_chat() -> None:
     mode = mode_of_profile(cl.user_session.get("chat_profile")) or assistant.settings.mode
     cl.user_session.set("mode", mode)
     await _show_panel()
-    await cl.context.emitter.set_commands([command()])
+    await cl.context.emitter.set_commands(commands())
     do_meanwhile(_tell_faults())
 
 
@@ -147,13 +149,16 @@ async def answer(message: cl.Message) -> None:
     """Take in the files of a message, and answer its question, also an edited one."""
     mine = own_task()
     find = asked_for(message.content, message.command)
+    prompt = asked_for(message.content, message.command, name=COMPARE, most=assistant.settings.max_question_chars + 1)
     asked = message.content.strip() or not message.elements
     async with in_words():
         if message.elements:
             await intake.take(message, mine)
         if find is not None:
             await _report(find, message.id, mine)
-    if asked and find is None:
+        elif prompt is not None:
+            await _compare(prompt, message.id, mine)
+    if asked and find is None and prompt is None:
         await _answer(message.content, message.id, mine)
 
 
@@ -226,3 +231,10 @@ async def _report(find: str, message_id: str, mine: Desk) -> None:
     made = await asyncio.to_thread(report, shelf, find=find, own={one.name for one in mine.uploads})
     mine.notes.append(cl.Message(made.text, elements=[cl.CustomElement(name="DocsReport", props=made.props)]))
     await mine.notes[-1].send()
+
+
+async def _compare(asked: str, message_id: str, mine: Desk) -> None:
+    mine.conversation.before(message_id)  # if it was a question before it was edited
+    columns = AnswerColumns(prompt_of(asked, assistant.settings))
+    mine.notes.append(columns.message)
+    await columns.draw(assistant, knobs=_knobs() or assistant.knobs, uploads=tuple(mine.uploads))

@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check | eval | calibrate | feedback | load | models`."""
+"""The command line: `python -m rag COMMAND`; `rag.commands.parser` has the commands."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rag.commands.keeping import feedback, load
 from rag.commands.measuring import calibrate, evaluate
 from rag.commands.models import models
 from rag.commands.parser import CONFIGURED, parser_for
+from rag.commands.sidebyside import bench, compare
 from rag.errors import RagError
 from rag.settings import load_settings
 
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
             "check": check,
             "eval": evaluate,
             "calibrate": calibrate,
+            "bench": bench,
+            "compare": compare,
             "load": load,
             "feedback": feedback,
             "models": models,

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -214,6 +214,17 @@ class Assistant:
             self._waitlist.leave()
             if self._journal:
                 self._note(self._journal, answer, mode, watch, failed=isinstance(sys.exception(), Exception))
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the slots that answers share, for other work of the models. Raises `Busy`."""
+        async with aclosing(self._waitlist.wait()) as places:
+            async for _ in places:
+                pass
+        try:
+            yield
+        finally:
+            self._waitlist.leave()
 
     async def _wait(self, watch: Stopwatch) -> AsyncGenerator[Event, None]:
         if not self.started:

@@ -10,6 +10,7 @@ The error tree. `str(error)` is always fit for a reader: what is wrong, with whi
     ├── CalibrationError    the weights of the signals cannot be used, made or written
     ├── CardsError          what is known of the models cannot be read
     ├── DownloadError       a model file could not be had, is not what the hub says, or is gone
+    ├── FileError           a file that was named for measuring cannot be read, written, or is not what it should be
     └── ModelError          a model gave no answer
         ├── ModelUnavailable    nobody there: refused, unknown host, not installed, not configured
         ├── ModelRefused        the server said no: wrong model, wrong key, too long, overloaded
@@ -78,3 +79,7 @@ class CardsError(RagError):
 
 class DownloadError(RagError):
     """A model file could not be downloaded, is not what the hub says it is, is damaged or is gone."""
+
+
+class FileError(RagError):
+    """A file that was named for measuring cannot be read or written, or is not what it should be."""

@@ -261,6 +261,49 @@ class Settings(BaseSettings):
         description="Where every answer is noted, a JSON line a step: a file, otel for OpenTelemetry; none: nowhere.",
     )
 
+    # --- Measuring models side by side -------------------------------------------------------------------
+    bench_models: str | None = Field(
+        None,
+        validation_alias=_workshop("bench_models", "BENCH_MODELS"),
+        description="The models that bench measures, with commas between them; empty, auto or ALL: all that are found.",
+    )
+    bench_rounds: int = Field(
+        3,
+        ge=1,
+        le=10_000,
+        validation_alias=_workshop("bench_rounds", "BENCH_ROUNDS"),
+        description="How many times bench asks a model each prompt.",
+    )
+    bench_prompt: str | None = Field(
+        None,
+        validation_alias=_workshop("bench_prompt", "BENCH_PROMPT"),
+        description="The prompt that bench asks; empty: one of its own.",
+    )
+    bench_stream: bool = Field(
+        True,
+        validation_alias=_workshop("bench_stream", "BENCH_STREAM"),
+        description="Whether bench takes the time of the first text too; 0: of whole answers alone.",
+    )
+    bench_max_tokens: int = Field(
+        120,
+        ge=1,
+        le=32_000,
+        validation_alias=_workshop("bench_max_tokens", "BENCH_MAX_TOKENS"),
+        description="The longest answer in bench, in tokens.",
+    )
+    bench_temperature: float = Field(
+        0.2,
+        ge=0,
+        le=2,
+        validation_alias=_workshop("bench_temperature", "BENCH_TEMPERATURE"),
+        description="The temperature of the models in bench.",
+    )
+    compare_prompt: str | None = Field(
+        None,
+        validation_alias=_workshop("compare_prompt", "COMPARE_PROMPT"),
+        description="The prompt that compare asks; empty: one of its own.",
+    )
+
     # --- The page ----------------------------------------------------------------------------------------
     max_question_chars: int = Field(8000, ge=1, le=500_000, description="The longest question, in characters.")
     grace_s: float = Field(

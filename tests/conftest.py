@@ -38,7 +38,7 @@ def anyio_backend() -> str:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The settings of whoever runs the tests are not the tests' settings."""
     for name in list(os.environ):
-        if name.startswith("RAG_") and name != "RAG_CHROMIUM":
+        if name.startswith(("RAG_", "BENCH_", "COMPARE_")) and name != "RAG_CHROMIUM":
             monkeypatch.delenv(name)
     for name in (
         "FOUNDRY_LOCAL_ENDPOINT",

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 
 def environment(**settings: str) -> dict[str, str]:
     """What a process of its own gets: these settings and no others."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAG_", "SLM_", "LLM_"))}
+    others = ("RAG_", "SLM_", "LLM_", "BENCH_", "COMPARE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     ours = {"PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", "RAG_CALIBRATION": "none", "RAG_MODELS_DIR": "none"}
     return {**kept, **ours, **settings}
 

@@ -12,6 +12,7 @@ from chainlit.types import CommandDict
 from rag.assistant import Assistant, Knobs
 from rag.backends.base import Backend
 from rag.settings import Mode
+from ui.comparing import COMMAND as COMPARE
 from ui.report import COMMAND
 
 MODES: dict[Mode, tuple[str, str]] = {
@@ -103,16 +104,15 @@ def _title(document: str) -> str:
     return document.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace("_", " ").replace("-", " ")
 
 
-def command() -> CommandDict:
-    """The one command, for the list that opens at a `/`."""
-    return CommandDict(
-        id=COMMAND,
-        description="Every file of the documents, and what became of it",
-        icon="files",
-        button=False,
-        persistent=False,
-        selected=False,
-    )
+def commands() -> list[CommandDict]:
+    """The commands, for the list that opens at a `/`."""
+    return [
+        CommandDict(id=name, description=description, icon=icon, button=False, persistent=False, selected=False)
+        for name, description, icon in (
+            (COMMAND, "Every file of the documents, and what became of it", "files"),
+            (COMPARE, "The small and the large model answer the same, side by side", "columns-2"),
+        )
+    ]
 
 
 def mode_of_profile(name: str | None) -> Mode | None:

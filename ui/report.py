@@ -32,17 +32,17 @@ class Report:
     props: dict[str, Any]
 
 
-def asked_for(text: str, command: str | None) -> str | None:
+def asked_for(text: str, command: str | None, *, name: str = COMMAND, most: int = _LONGEST_FIND) -> str | None:
     """
-    The words that the report is to be narrowed to; None if something else was asked.
+    The words behind a command, at most so many characters; None if something else was asked.
 
     >>> asked_for("/docs old reports", None), asked_for("", "docs"), asked_for("/docsify?", None)
     ('old reports', '', None)
     """
     first, _, rest = text.strip().partition(" ")
-    if first == f"/{COMMAND}":
-        return rest.strip()[:_LONGEST_FIND]
-    return text.strip()[:_LONGEST_FIND] if command == COMMAND else None
+    if first == f"/{name}":
+        return rest.strip()[:most]
+    return text.strip()[:most] if command == name else None
 
 
 def report(shelf: Shelf, *, find: str = "", own: Collection[str] = ()) -> Report:

@@ -99,6 +99,19 @@ class Embedded:
         """Whether the model is loaded and its process lives."""
         return self._server is not None and self._process is not None and self._process.returncode is None
 
+    @property
+    def file(self) -> Path | None:
+        """The .gguf file; None if it is the one of the installation, and that is not there."""
+        try:
+            return self._path or find_embedded_model()
+        except ModelUnavailable:
+            return None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that has the model loaded; None while none has."""
+        return self._process.pid if self._process and self.ready else None
+
     async def start(self) -> None:
         """Load the model and let it read the system prompt, so that the first question does not pay for either."""
         try:

@@ -69,6 +69,35 @@ class FoundryLocal:
         self._server: OpenAICompatible | None = None
 
     @property
+    def url(self) -> str:
+        """Where the service is, once it was found; empty before."""
+        return self._service.url if self._service else ""
+
+    async def list_models(self) -> tuple[list[str], list[str]]:
+        """The ids that the service has loaded, and those that it lists; none where it is not there."""
+        try:
+            self._service = self._service or await self._find(self._tell)
+            if self._service is None:
+                return [], []
+            return await self._service.loaded(), await self._service.listed()
+        except ModelError:
+            return [], []
+
+    def with_model(self, model: str) -> FoundryLocal:
+        """Another model of the same service."""
+        other = FoundryLocal(
+            model,
+            self._find,
+            role=self._role,
+            api_key=self._api_key,
+            deadlines=self._deadlines,
+            retry_backoff_s=self._retry_backoff_s,
+            extra_body=self._extra_body,
+        )
+        other._service = self._service
+        return other
+
+    @property
     def is_ours(self) -> bool:
         """Whether the service is on this machine."""
         return self._server is None or self._server.is_ours

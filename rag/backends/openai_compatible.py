@@ -89,6 +89,8 @@ class OpenAICompatible:
         self.label = model
         self.where = where or display_url(self.url)
         self._wanted = model
+        self._api_key = api_key
+        self._transport = transport
         self._role = role
         self._deadlines = deadlines or Deadlines()
         self._retry_backoff_s = retry_backoff_s
@@ -132,6 +134,14 @@ class OpenAICompatible:
     async def stop(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    def with_model(self, model: str) -> OpenAICompatible:
+        """The same server with another of its models: a client of its own, which whoever asks for it stops."""
+        return OpenAICompatible(
+            self.url, model, api_key=self._api_key, role=self._role, deadlines=self._deadlines,
+            retry_backoff_s=self._retry_backoff_s, where=self.where, remedy=self._remedy, transport=self._transport,
+            extra_body=self._extra_body,
+        )  # fmt: skip
 
     async def list_models(self) -> list[str]:
         """The ids of the models that the server lists. Raises `ModelError`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from rag.commands.parser_models import add_side_by_side
 from rag.settings import Mode
 
 #: `check --docs` without a folder: the one of the settings.
@@ -95,6 +96,7 @@ def parser_for(run: Mapping[str, Callable[..., Any]]) -> argparse.ArgumentParser
     marked.set_defaults(run=run["feedback"], docs=None)
 
     _add_models(commands, run["models"])
+    add_side_by_side(commands, run, positive=_positive)
 
     for command in (ask, search, evaluate, fitting, filling):
         command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")

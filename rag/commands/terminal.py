@@ -18,14 +18,14 @@ from rag.shelf import Shelf
 class Progress:
     """A line on the terminal that says how far a long work is; nothing where standard error is none."""
 
-    def __init__(self, whole: int, *, done: int = 0) -> None:
-        self._whole, self._done = whole, done
+    def __init__(self, whole: int, *, done: int = 0, noun: str = "questions") -> None:
+        self._whole, self._done, self._noun = whole, done, noun
         self._seen = sys.stderr.isatty()
         self._show()
 
-    def step(self) -> None:
-        """One more question is done."""
-        self._done += 1
+    def step(self, count: int = 1) -> None:
+        """So many more are done."""
+        self._done += count
         self._show()
 
     def end(self) -> None:
@@ -35,7 +35,7 @@ class Progress:
 
     def _show(self) -> None:
         if self._seen:
-            print(f"\r{self._done} of {self._whole} questions", end="", file=sys.stderr, flush=True)
+            print(f"\r{self._done} of {self._whole} {self._noun}", end="", file=sys.stderr, flush=True)
 
 
 @asynccontextmanager

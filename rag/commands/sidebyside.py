@@ -1,0 +1,261 @@
+"""`bench` and `compare`: models measured, and their answers shown, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag.commands.columns import SideBySide, fit, readable
+from rag.commands.tables import answers_of, bench_table, comparison_table
+from rag.commands.terminal import Progress, open_library, print_json, refuse_among_documents
+from rag.errors import DocumentsError, FileError, ModelError, ModelUnavailable
+from rag.evidence import Evidence
+from rag.settings import Settings
+from rag.workbench.annotations import read_filled_in, to_fill_in
+from rag.workbench.bench import Bench, Plan
+from rag.workbench.compare import DEFAULT_PROMPT as COMPARED_PROMPT
+from rag.workbench.compare import Brief, Comparison, Outcome, evidence_for
+from rag.workbench.contenders import Contender, contenders, names_in
+from rag.workbench.marks import marks_by
+from rag.workbench.promptset import DEFAULT_PROMPT, OURS, Prompt, read_prompts
+
+_STOPPED = 130
+
+
+async def bench(options: argparse.Namespace, settings: Settings) -> int:
+    """Measure models, one after the other; a row for each. Ctrl-C keeps what is measured."""
+    plan = await asyncio.to_thread(_plan, options, settings)
+    await asyncio.to_thread(_refuse_output, options.out, settings, force=options.force)
+    names = names_in(settings.bench_models if options.models is None else options.models)
+    async with contenders(settings, names) as found:
+        progress = Progress(len(found) * plan.calls, noun="calls")
+        measuring = Bench(found, plan, step=progress.step)
+        try:
+            stopped = await _until_stopped(measuring.run())
+        finally:
+            progress.end()
+    rows = measuring.rows()
+    if options.json:
+        print_json(rows)
+    else:
+        print("\n".join(bench_table(rows)))
+    _write(options.out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    return _status(stopped, any(row["status"] != "failed" for row in rows))
+
+
+async def compare(options: argparse.Namespace, settings: Settings) -> int:
+    """Ask models the same, stream their answers side by side, and print a row for each."""
+    _refuse_contradictions(options)
+    if options.scores:
+        rows = await asyncio.to_thread(read_filled_in, options.scores)
+        _print_comparison(options, rows, answers=True)
+        return 0
+    for path in (options.out, options.annotate):
+        await asyncio.to_thread(_refuse_output, path, settings, force=options.force)
+    prompt = options.prompt or settings.compare_prompt or COMPARED_PROMPT
+    brief = Brief(
+        prompt,
+        await _evidence(prompt, options, settings),
+        max_tokens=options.max_tokens,
+        temperature=settings.temperature if options.temperature is None else options.temperature,
+        together=options.together,
+        label=options.label,
+        prices=(settings.cloud_price_in, settings.cloud_price_out),
+    )
+    names = ["slm", "llm"] if options.models is None else names_in(options.models)
+    async with contenders(settings, names) as found:
+        if options.together and len(found) > 1:
+            print("All are asked at once: models on one machine slow each other down.", file=sys.stderr)
+        if options.judge:
+            async with contenders(settings, [options.judge]) as judges:
+                if judges[0].backend is None:
+                    raise ModelUnavailable(f"There is no judge. {judges[0].fault} Or name another behind --judge.")
+                comparison, streamed, stopped = await _compared(found, brief, options)
+                if not stopped:
+                    stopped = await _until_stopped(_mark(comparison.outcomes, judges[0], brief))
+        else:
+            comparison, streamed, stopped = await _compared(found, brief, options)
+    rows = comparison.rows()
+    _print_comparison(options, rows, answers=not (streamed and sys.stdout.isatty()))
+    _write(options.out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    _write(options.annotate, to_fill_in(rows))
+    if options.annotate:
+        print(
+            f"{options.annotate} is there to be filled in: then python -m rag compare --scores {options.annotate}",
+            file=sys.stderr,
+        )
+    return _status(stopped, any("error" not in row for row in rows))
+
+
+def _status(stopped: bool, any_worked: bool) -> int:
+    if stopped:
+        print("Stopped.", file=sys.stderr)
+        return _STOPPED
+    return 0 if any_worked else 1
+
+
+async def _until_stopped(work: Awaitable[None]) -> bool:
+    """Do some work; whether it was ended by Ctrl-C, after which what it did is still to be shown."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        if task := asyncio.current_task():
+            task.uncancel()
+        return True
+    return False
+
+
+def _plan(options: argparse.Namespace, settings: Settings) -> Plan:
+    if options.deterministic and (options.temperature is not None or options.prompt is not None):
+        options.wrong("--deterministic sets the temperature and the prompts; it takes no --temperature or --prompt")
+    if options.prompts or options.deterministic:
+        prompts = read_prompts(options.prompts or OURS)
+    else:
+        prompts = [Prompt(options.prompt or settings.bench_prompt or DEFAULT_PROMPT)]
+    temperature = settings.bench_temperature if options.temperature is None else options.temperature
+    return Plan(
+        prompts,
+        rounds=options.rounds or settings.bench_rounds,
+        max_tokens=options.max_tokens or settings.bench_max_tokens,
+        temperature=0.0 if options.deterministic else temperature,
+        first_text=settings.bench_stream if options.stream is None else options.stream,
+        label=options.label,
+    )
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    asking = ("prompt", "models", "evidence", "together", "temperature", "judge", "annotate", "out", "docs")
+    if options.scores and any(getattr(options, name) not in (None, False) for name in asking):
+        options.wrong("--scores shows a file that was filled in; beside it only --json has a meaning")
+    if options.annotate and options.out and options.annotate.absolute() == options.out.absolute():
+        options.wrong("--annotate and --out name the same file")
+
+
+def _refuse_output(path: Path | None, settings: Settings, *, force: bool) -> None:
+    """Before minutes of work, not after them."""
+    if path is None:
+        return
+    refuse_among_documents(path, settings)
+    if path.is_dir():
+        raise FileError(f"{path} is a folder. Name a file in it.")
+    if path.exists() and not force:
+        raise FileError(f"{path} exists already. Name another file, or replace it with --force.")
+    if not path.absolute().parent.is_dir():
+        raise FileError(f"There is no folder {path.parent} to write {path.name} into. Make it first.")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise FileError(f"{path} must not be written. Name another file.")
+
+
+def _write(path: Path | None, text: str) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{path} cannot be written ({error.strerror}). The results are above.") from error
+
+
+async def _evidence(prompt: str, options: argparse.Namespace, settings: Settings) -> Sequence[Evidence]:
+    """What the documents say to a prompt, chosen as the chat does; nothing if they do not bear on it."""
+    if options.evidence is False:
+        return ()
+    try:
+        async with open_library(settings) as shelf:
+            evidence = await asyncio.to_thread(
+                evidence_for,
+                shelf,
+                prompt,
+                k=settings.k,
+                tokens=settings.evidence_tokens,
+                min_coverage=settings.min_coverage,
+            )
+    except DocumentsError as error:
+        if options.evidence:
+            raise
+        print(f"{error} The models are asked without documents.", file=sys.stderr)
+        return ()
+    if evidence:
+        return evidence
+    if options.evidence:
+        raise DocumentsError("The documents have nothing on this prompt. Ask another one, or take --no-evidence.")
+    print("The documents have nothing on this prompt: the models are asked without them.", file=sys.stderr)
+    return ()
+
+
+async def _compared(
+    found: Sequence[Contender], brief: Brief, options: argparse.Namespace
+) -> tuple[Comparison, bool, bool]:
+    """The comparison, whether its answers were streamed to the terminal, and whether it was stopped."""
+    stage = _stage(found, brief, quiet=options.json)
+    comparison = Comparison(found, brief, show=stage.add if stage else lambda place, text: None)
+    try:
+        stopped = await _until_stopped(comparison.run())
+    finally:
+        if stage:
+            stage.end()
+    return comparison, stage is not None, stopped
+
+
+def _stage(found: Sequence[Contender], brief: Brief, *, quiet: bool) -> SideBySide | _OneByOne | None:
+    if quiet or not sys.stderr.isatty():
+        return None
+    size = shutil.get_terminal_size()
+    names = [one.alias for one in found]
+    # The terminals of Windows before Windows Terminal do not draw at a place that is told to them.
+    draws = os.environ.get("TERM") != "dumb" and (os.name != "nt" or "WT_SESSION" in os.environ)
+    if draws and fit(len(found), size.columns):
+        return SideBySide(names, sys.stderr, width=size.columns, height=size.lines)
+    return None if brief.together and len(found) > 1 else _OneByOne(names)
+
+
+class _OneByOne:
+    """Answers that grow one below the other, where there is no room for columns."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._at: int | None = None
+
+    def add(self, place: int, text: str) -> None:
+        if place != self._at:
+            print(f"{'' if self._at is None else chr(10)}── {self._names[place]} ──", file=sys.stderr)
+            self._at = place
+        print(readable(text), end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        print(file=sys.stderr)
+
+
+async def _mark(outcomes: Sequence[Outcome], judge: Contender, brief: Brief) -> None:
+    """Let the judge mark each answer; where it is the same model as the one that answered, that is said."""
+    backend = judge.backend
+    if backend is None:
+        return
+    for one in outcomes:
+        if one.call is None or one.contender.backend is None:
+            continue
+        answered = one.contender.backend
+        one.judged_itself = (answered.label, answered.where) == (backend.label, backend.where)
+        if one.judged_itself:
+            print(f"{one.contender.alias} marks its own answer: do not rely on these marks.", file=sys.stderr)
+        try:
+            one.marks = await marks_by(backend, brief.prompt, one.call.text, brief.evidence)
+        except ModelError as error:
+            print(f"{one.contender.alias} has no marks: {error}", file=sys.stderr)
+            continue
+        one.judge = judge.alias
+        if not one.marks:
+            print(f"{judge.alias} gave no marks that can be read for {one.contender.alias}.", file=sys.stderr)
+
+
+def _print_comparison(options: argparse.Namespace, rows: Sequence[dict[str, Any]], *, answers: bool) -> None:
+    if options.json:
+        print_json(rows)
+        return
+    print("\n".join([*(answers_of(rows) if answers else []), *comparison_table(rows)]))

@@ -1,0 +1,216 @@
+"""The rows of `compare`, and the file that is filled in by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag.backends.base import Usage
+from rag.backends.scripted import Script, ScriptedBackend
+from rag.chunking import Chunk
+from rag.errors import FileError, ModelBroke
+from rag.evidence import Evidence
+from rag.workbench.annotations import BY_HAND, read_filled_in, to_fill_in
+from rag.workbench.compare import Brief, Comparison
+from rag.workbench.contenders import Contender
+from rag.workbench.marks import Marks
+
+pytestmark = pytest.mark.anyio
+
+PORT = "The chat listens on port 8000."
+EVIDENCE = (Evidence(PORT, PORT, Chunk(PORT, "ports.md"), 0, len(PORT)),)
+SLM, LLM = "It is 8000.", "The chat listens on port 8000, as the page on ports says."
+
+
+def contender(*scripts: Script | str, alias: str = "slm") -> Contender:
+    """A model that plays scripts: the first is the answer to the greeting."""
+    return Contender(alias, ScriptedBackend(*scripts, label=alias))
+
+
+async def rows_of(*contenders: Contender, **brief: Any) -> list[dict[str, Any]]:
+    """The rows of these."""
+    comparison = Comparison(contenders, Brief("Which port?", **brief))
+    async with asyncio.timeout(30):
+        await comparison.run()
+    return comparison.rows()
+
+
+async def test_a_row_has_the_workshops_fields_first() -> None:
+    """`alias, latency_sec, tokens, sample`; the last model is what the others are compared with."""
+    slow = Script(LLM, pace_s=0.01)
+    slm, llm = await rows_of(contender("Hi.", SLM), contender("Hi.", slow, alias="llm"), prices=(1.0, 10.0))
+    assert list(slm)[:4] == ["alias", "latency_sec", "tokens", "sample"]
+    assert (slm["alias"], slm["tokens"], slm["sample"], slm["text"]) == ("slm", 3, SLM, SLM)
+    assert "error" not in slm
+    assert slm["speed_up"] > 2
+    assert (llm["speed_up"], slm["token_delta"], llm["token_delta"]) == (1.0, -9, 0)
+    assert slm["cost_cloud_equivalent"] == pytest.approx((2 * 1.0 + 3 * 10.0) / 1e6)
+    assert slm["first_token_latency_sec"] <= slm["latency_sec"]
+    assert (slm["scores"], slm["judge"], slm["judged_itself"], slm["evidence"]) == (None, None, False, [])
+
+
+async def test_all_are_asked_the_same_with_the_same_evidence() -> None:
+    """Word for word, after a greeting that counts for nothing."""
+    one, two = contender("Hi.", SLM), contender("Hi.", LLM, alias="llm")
+    rows = await rows_of(one, two, evidence=EVIDENCE)
+    assert isinstance(one.backend, ScriptedBackend)
+    assert isinstance(two.backend, ScriptedBackend)
+    assert one.backend.requests[1] == two.backend.requests[1]
+    assert one.backend.requests[1][-1]["content"] == f"Context:\n- {PORT}\n\nQuestion: Which port?"
+    assert rows[0]["evidence"] == rows[1]["evidence"] == [{"document": "ports.md", "text": PORT}]
+
+
+async def test_without_evidence_the_prompt_is_asked_alone() -> None:
+    """No instruction to answer from a context that is not there."""
+    one = contender("Hi.", SLM)
+    await rows_of(one)
+    assert isinstance(one.backend, ScriptedBackend)
+    assert one.backend.requests[1] == [{"role": "user", "content": "Which port?"}]
+
+
+async def test_a_model_that_fails_is_a_row_with_an_error_and_what_it_said_until_then() -> None:
+    """The workshop's shape; nothing can be compared with a last one that failed."""
+    cut = Script("It is perhaps", error=ModelBroke("It broke."), error_after=2)
+    ok, broken = await rows_of(contender("Hi.", SLM), contender("Hi.", cut, alias="llm"))
+    assert list(broken)[:2] == ["alias", "error"]
+    assert (broken["error"], broken["sample"], broken["status"]) == ("It broke.", "It is", "failed")
+    assert (ok["speed_up"], ok["token_delta"]) == (None, None)
+    gone, ok = await rows_of(Contender("gone", None, "There is none."), contender("Hi.", SLM))
+    assert (gone["alias"], gone["error"]) == ("gone", "There is none.")
+    assert ok["speed_up"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prices", "usage", "cost"),
+    [
+        pytest.param((0.15, 0.6), Usage(1000, 100), 0.00021, id="known"),
+        pytest.param((None, 0.6), Usage(1000, 100), None, id="no price for the prompt"),
+        pytest.param((0.15, None), Usage(1000, 100), None, id="no price for the answer"),
+        pytest.param((0.15, 0.6), None, None, id="no usage"),
+        pytest.param((0.0, 0.0), Usage(1000, 100), 0.0, id="a price of nothing is a price"),
+    ],
+)
+def test_a_cost_that_is_not_known_is_null(
+    prices: tuple[float | None, float | None], usage: Usage | None, cost: float | None
+) -> None:
+    """Never 0 for want of a price."""
+    assert Brief("?", prices=prices).cost(usage) == cost
+
+
+async def test_one_after_the_other_is_the_rule_and_together_on_demand() -> None:
+    """So that none slows another down, unless that is wanted."""
+    most = 0
+
+    async def ask(*, together: bool) -> list[int]:
+        nonlocal most
+        most = 0
+        slow = [contender("Hi.", Script("a b c", pace_s=0.01), alias=str(at)) for at in range(2)]
+        places: list[int] = []
+
+        def show(place: int, text: str) -> None:
+            nonlocal most
+            most = max(most, sum(one.backend.open for one in slow if isinstance(one.backend, ScriptedBackend)))
+            places.append(place)
+
+        comparison = Comparison(slow, Brief("?", together=together), show=show)
+        await comparison.run()
+        assert [row["alias"] for row in comparison.rows()] == ["0", "1"]
+        return places
+
+    assert await ask(together=False) == [0, 0, 0, 1, 1, 1]
+    assert most == 1
+    assert sorted(await ask(together=True)) == [0, 0, 0, 1, 1, 1]
+    assert most == 2
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_stop_keeps_the_answers_that_are_whole(together: bool) -> None:
+    """And says of the others that they were stopped, with their beginning."""
+    quick, slow = contender("Hi.", SLM), contender("Hi.", Script("a b", pace_s=0.2), alias="llm")
+    said: list[str] = []
+    comparison = Comparison([quick, slow], Brief("?", together=together), show=lambda place, text: said.append(text))
+    task = asyncio.create_task(comparison.run())
+    async with asyncio.timeout(10):
+        while "a" not in said:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    first, second = comparison.rows()
+    assert first["text"] == SLM
+    assert (second["error"], second["sample"]) == ("Stopped before its answer was whole.", "a")
+    assert isinstance(slow.backend, ScriptedBackend)
+    assert slow.backend.open == 0
+
+
+async def filled(tmp_path: Path, **scores: Any) -> Path:
+    """An annotation file as it is after a person had it."""
+    rows = await rows_of(contender("Hi.", SLM), Contender("gone", None, "There is none."))
+    made = json.loads(to_fill_in(rows))
+    made["rows"][0]["scores"] |= scores
+    path = tmp_path / "marks.json"
+    path.write_text(json.dumps(made), encoding="utf-8")
+    return path
+
+
+async def test_a_file_to_fill_in_is_read_back_with_its_marks(tmp_path: Path) -> None:
+    """Every answer has its nulls; what is left null stays null; a model that failed has none."""
+    path = await filled(tmp_path)
+    untouched, failed = read_filled_in(path)
+    assert untouched["scores"] == Marks().to_json()
+    assert untouched["judge"] == BY_HAND
+    assert "scores" not in failed
+    (marked, _) = read_filled_in(await filled(tmp_path, coherence=4, brevity="5"))
+    assert marked["scores"] == {"coherence": 4, "factuality": None, "brevity": 5}
+    assert marked["text"] == SLM
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        pytest.param({"coherence": 7}, "row 1: coherence must be a whole number from 1 to 5, or null, was: 7", id="7"),
+        pytest.param({"brevity": "good"}, "brevity must be a whole number from 1 to 5, or null, was: good", id="word"),
+        pytest.param(
+            {"factuality": 2.5}, "factuality must be a whole number from 1 to 5, or null, was: 2.5", id="half"
+        ),
+        pytest.param({"style": 3}, "\"scores\" has 'style'; it may have coherence, factuality, brevity", id="unknown"),
+    ],
+)
+async def test_a_wrong_mark_names_its_field_and_value(tmp_path: Path, scores: dict[str, Any], message: str) -> None:
+    """So that it is found in a file of many answers."""
+    path = await filled(tmp_path, **scores)
+    with pytest.raises(FileError) as raised:
+        read_filled_in(path)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("{", "is not JSON in UTF-8", id="no JSON"),
+        pytest.param("[]", 'has no list of "rows"', id="a list"),
+        pytest.param('{"rows": []}', 'has no list of "rows"', id="no rows"),
+        pytest.param('{"rows": [1]}', "row 1 must be an object, was: 1", id="no object"),
+        pytest.param('{"rows": [{"alias": 3}]}', '"alias" must be the name of a model, was: 3', id="alias"),
+        pytest.param('{"rows": [{"alias": "m"}]}', '"text" must be a text, was: None', id="no text"),
+        pytest.param(
+            '{"rows": [{"alias": "m", "text": "a", "sample": "a", "latency_sec": "1"}]}',
+            '"latency_sec" must be a number or null, was: 1',
+            id="a text for a number",
+        ),
+        pytest.param(
+            '{"rows": [{"alias": "m", "text": "a", "sample": "a"}]}', '"scores" must be an object', id="no scores"
+        ),
+    ],
+)
+def test_what_is_no_annotation_file_is_a_sentence(tmp_path: Path, content: str, message: str) -> None:
+    """With the value that is wrong."""
+    path = tmp_path / "marks.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(FileError) as raised:
+        read_filled_in(path)
+    assert message in str(raised.value)
