@@ -1,4 +1,4 @@
-"""The command line: `python -m rag ask | search | check | eval | calibrate | feedback | load`."""
+"""The command line: `python -m rag ask | search | check | eval | calibrate | feedback | load | report`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rag.commands.asking import ask, check, search
 from rag.commands.keeping import feedback, load
 from rag.commands.measuring import calibrate, evaluate
 from rag.commands.parser import CONFIGURED, parser_for
+from rag.commands.reporting import report
 from rag.errors import RagError
 from rag.settings import load_settings
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
             "calibrate": calibrate,
             "load": load,
             "feedback": feedback,
+            "report": report,
         }
     )
 

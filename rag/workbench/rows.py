@@ -29,7 +29,7 @@ from rag.workbench.questions import Key, Known, has_answer
 #: The route of a question that was refused, such as one that is too long.
 FAILED = "failed"
 # The stages that a question to the large model alone does not have.
-_OF_DRAFTING = frozenset({"prompt", "load", "send", "first_token", "generate", "judge"})
+_OF_DRAFTING = frozenset({"prompt", "load", "send", "first_token", "reasoning", "generate", "judge"})
 
 
 @dataclass(frozen=True)
