@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,8 +10,9 @@ from html import escape
 from rag.workbench.report import Report
 from rag.workbench.selection import Line, short
 
-_WIDEST = 62.0  # percent; behind it stands the value
-_LONGEST = 44  # characters of a heading on the smallest screen
+_WIDEST = 56.0  # percent; behind it stands the value
+# What a screen of 390 pixels has room for, in widths of a letter's height: a heading, and the words behind a bar.
+_HEADING_EM, _WORDS_EM = 26.5, 11.0
 _HEADING, _BAR, _GAP = 22, 20, 12  # pixels
 
 
@@ -96,10 +98,10 @@ def _pairs(report: Report) -> tuple[Group, ...]:
             ratio = pair.latency_ratio
             said = f"{short(1 / ratio)} × as fast" if 0 < ratio < 1 else f"{short(ratio)} × as long"
             bars = (
-                Bar(first, f"{short(first)} s {_cut(pair.first, 14)}"),
-                Bar(second, f"{short(second)} s {_cut(pair.second, 14)}", strong=False),
+                Bar(first, f"{short(first)} s {pair.first}"),
+                Bar(second, f"{short(second)} s {pair.second}", strong=False),
             )
-            found.append(Group(f"{_cut(pair.alias, 20)}: {_cut(pair.second, 10)} {said}", bars))
+            found.append(Group(f"{cut(pair.alias, 11)}: {cut(pair.second, 5)} {said}", bars))
     return tuple(found)
 
 
@@ -114,12 +116,14 @@ def drawn(chart: Chart, *, number: int) -> str:
     parts, top = [], 0
     for group in chart.groups:
         top += _HEADING
-        parts.append(f'<text x="0" y="{top - 7}" class="name">{escape(_cut(group.heading, _LONGEST))}</text>')
+        parts.append(f'<text x="0" y="{top - 7}" class="name">{escape(cut(group.heading, _HEADING_EM))}</text>')
         for bar in group.bars:
             share = round(bar.value / longest * _WIDEST, 2) if longest else 0.0
             look = "strong" if bar.strong else "soft"
             parts.append(f'<rect x="0.5" y="{top}" width="{max(share, 0.4)}%" height="{_BAR - 5}" class="{look}"/>')
-            parts.append(f'<text x="{max(share, 0.4)}%" dx="6" y="{top + 12}">{escape(bar.words)}</text>')
+            parts.append(
+                f'<text x="{max(share, 0.4)}%" dx="6" y="{top + 12}">{escape(cut(bar.words, _WORDS_EM))}</text>'
+            )
             top += _BAR
         top += _GAP
     return "\n".join([
@@ -130,5 +134,22 @@ def drawn(chart: Chart, *, number: int) -> str:
     ])  # fmt: skip
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def cut(text: str, em: float) -> str:
+    """
+    A text that is cut off where it would be wider than so many times the height of its letters, or nearly.
+
+    >>> cut("phi-4-mini", 5), cut("phi-4-mini", 10)
+    ('phi-4-…', 'phi-4-mini')
+    """
+    width = 0.0
+    for at, letter in enumerate(text):
+        width += _wide(letter)
+        if width > em:
+            return text[: max(at - 1, 0)].rstrip() + "…"
+    return text
+
+
+def _wide(letter: str) -> float:
+    if letter in "mwMW@%…—" or unicodedata.east_asian_width(letter) in "WF":
+        return 1.05
+    return 0.8 if letter.isupper() else 0.63

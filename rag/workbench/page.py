@@ -23,6 +23,7 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 0; }
 ul { padding-left: 1.25rem; }
 .choice { list-style: none; padding: .25rem 0 .25rem .9rem; border-left: 4px solid var(--strong); font-size: 1.1rem; }
+.choice li + li { margin-top: .5rem; }
 .mix { font-size: 1.1rem; margin-bottom: 0; }
 .quiet, figcaption, caption { color: var(--quiet); font-size: .9rem; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
@@ -31,6 +32,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-n
 caption { text-align: left; padding: .5rem .7rem; }
 th, td { padding: .45rem .7rem; border-top: 1px solid var(--line); text-align: right; vertical-align: top;
   white-space: nowrap; overflow-wrap: normal; }
+thead th:first-child { position: sticky; left: 0; z-index: 1; }
 thead th { background: var(--head); vertical-align: bottom; white-space: normal; min-width: 4.5rem; }
 .text { text-align: left; }
 td.text { white-space: normal; min-width: 6rem; max-width: 18rem; overflow-wrap: break-word; }
@@ -49,6 +51,8 @@ details { margin: .75rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--head); padding: .7rem; border-radius: 6px;
   font: .9rem/1.45 ui-monospace, monospace; margin: .4rem 0; }
+tbody th, thead th:first-child { box-shadow: 1px 0 0 var(--line); }
+@media (max-width: 40rem) { tbody th { max-width: 8.5rem; overflow-wrap: anywhere; } }
 @media print { .wide { overflow: visible; } }
 """
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.workbench.blend import Mix
+from rag.workbench.recordings import RecordingError
 from rag.workbench.report import Report
 from rag.workbench.selection import Line, short
 
@@ -31,7 +32,7 @@ def columns(report: Report) -> list[Column]:
     found = [
         Column("Model", lambda line: line.measured.alias, text=True),
         Column("Label", lambda line: line.measured.label, text=True),
-        Column("Latency, s", lambda line: short(line.measured.latency_avg)),
+        Column("Latency, s", lambda line: "failed" if line.measured.failed else short(line.measured.latency_avg)),
         Column("p50, s", lambda line: short(line.measured.latency_p50)),
         Column("p95, s", lambda line: short(line.measured.latency_p95)),
         Column("TTFT, s", lambda line: short(line.measured.first_token_latency_avg)),
@@ -128,12 +129,17 @@ def as_csv(report: Report) -> str:
     The models alone as CSV: a row each, the names of the JSON as headings, empty where nothing is known.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
+
+    Raises:
+        RecordingError: there is no model to make a row of.
     """
     rows = [line.to_json() for line in report.lines]
+    if not rows:
+        raise RecordingError("CSV has a row a model, and these files measure none alone. Choose another --format.")
     for row in rows:
         row.update({name: row["scores"].get(name) for name in ("coherence", "factuality", "brevity")})
         del row["scores"]
-    names = list(rows[0]) if rows else ["alias", "label"]
+    names = list(rows[0])
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\r\n")
     table.writerow(names)

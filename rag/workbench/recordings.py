@@ -220,6 +220,8 @@ def _json_of(path: Path) -> Any:
 
 def _of_list(found: Any, path: Path) -> list[Measured]:
     name = seen_text(path.name)
+    if isinstance(found, dict) and "evidence_recall" in found:
+        raise RecordingError(f"{name} has the figures of a search, which asks no model. {_WANTED}")
     if not isinstance(found, list):
         raise RecordingError(f"{name} is no list of rows. {_WANTED}")
     if not found:
@@ -347,8 +349,11 @@ def _of_figures(found: Mapping[str, Any], path: Path) -> Evaluated:
 
 
 def _of_trace(path: Path) -> Evaluated:
-    made, rows = read_trace(path)
     name = seen_text(path.name)
+    try:
+        made, rows = read_trace(path)
+    except TypeError as error:  # its rows cannot even be told apart
+        raise RecordingError(f"{name} has a question that is none ({seen_text(str(error))}). {_WANTED}") from error
     if not rows:
         raise RecordingError(f"{name} has no question in it yet. Go on with the evaluation, or leave it out.")
     for place, row in enumerate(rows, start=1):
@@ -373,8 +378,9 @@ def _check(row: Row, place: str) -> None:
     for name, most in (("total_ms", _MOST), ("ttft_ms", _MOST), ("large_ms", _MOST), ("f1", 1.0)):
         if _number(getattr(row, name), f"{place}: {name}", most=most) is None and name == "total_ms":
             raise RecordingError(f"{place}: total_ms must be a number, was: null")
-    usage = row.usage if isinstance(row.usage, dict) else {}
-    for tokens in (row.tokens, row.large_tokens, *usage.values()):
+    if row.usage is not None and not isinstance(row.usage, dict):
+        raise RecordingError(f"{place}: usage must be an object or null, was: {_shown(row.usage)}")
+    for tokens in (row.tokens, row.large_tokens, *(row.usage or {}).values()):
         for name in ("prompt", "completion") if tokens is not None else ():
             if not isinstance(tokens, dict) or _number(tokens.get(name), f"{place}: tokens") is None:
                 raise RecordingError(f"{place}: tokens must be an object with two counts, was: {_shown(tokens)}")

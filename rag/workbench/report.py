@@ -227,9 +227,9 @@ def _choice(lines: Sequence[Line], before: str) -> str:
     known = [(line, value) for line in quick if (value := line.quality(measure)) is not None]
     most = max(value for _, value in known)
     if not most:
-        return f"{before}{said}. None has any {_MEASURES[measure].removeprefix('of ')}."
+        return f"{before}{said}. Which is the best is not known: each has 0 {_MEASURES[measure]}."
     best = [line.measured.alias for line, value in known if value == most]
-    near = next(line.measured.alias for line, value in known if value >= _NEAR * most)
+    near = next(line.measured.alias for line, value in known if value >= _NEAR * most - 1e-9)
     figure = short(most) if measure == "rubric" else f"{most * 100:.0f} %"
     verb = f"{'is' if len(best) == 1 else 'are'} the best ({figure} {_MEASURES[measure]})"
     left = [line.measured.alias for line in quick if line.quality(measure) is None]
