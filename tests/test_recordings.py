@@ -74,6 +74,29 @@ def test_a_label_that_has_the_alias_already_gets_a_number(tmp_path: Path) -> Non
     assert "b is there twice under the label cpu; that of two.json is called cpu (2)." in found.notes
 
 
+def test_two_evaluations_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """The later one is called as its whole file is."""
+    (tmp_path / "other").mkdir()
+    places = ("run.json", "run.jsonl", "other/run.json", "other/run.jsonl")
+    found = read_recordings([write(tmp_path / place, FIGURES) for place in places])
+    assert [one.label for one in found.evaluated] == ["run", "run.jsonl", "run.json", "run.jsonl (2)"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        pytest.param("a laptop", "a laptop", id="in words"),
+        pytest.param({"cores": 2, "memory_gb": 25.3}, "2 cores, 25.3 GB of memory", id="in fields"),
+        pytest.param({"cores": 2, "memory_gb": None, "gpu": "H200"}, "2 cores, gpu H200", id="in other fields"),
+        pytest.param({}, None, id="in no fields"),
+        pytest.param(None, None, id="not recorded"),
+    ],
+)
+def test_a_machine_is_words(tmp_path: Path, machine: Any, expected: str | None) -> None:
+    """So that two of them can be compared and shown."""
+    assert rows_of(tmp_path / "x.json", bench(machine=machine))[0].machine == expected
+
+
 def test_what_a_recording_says_cannot_move_the_cursor(tmp_path: Path) -> None:
     """An alias is one line of letters; half a character is left out; a label falls back to the file's name."""
     row = bench("phi\x1b[31m\n-4\u202e\ud800", label="", sample="one\n\x07two")
@@ -169,6 +192,9 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_recordings([tmp_path / "none.json"])
     with pytest.raises(RecordingError, match="cannot be read"):
         read_recordings([tmp_path])
+    (tmp_path / "ring.json").symlink_to(tmp_path / "ring.json")
+    with pytest.raises(RecordingError, match="cannot be read"):
+        read_recordings([tmp_path / "ring.json"])
     (tmp_path / "x.json").write_bytes(b"\xff\xfe[\x00]\x00")
     with pytest.raises(RecordingError, match="is not JSON"):
         read_recordings([tmp_path / "x.json"])

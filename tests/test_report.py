@@ -159,6 +159,19 @@ def test_what_cannot_be_set_beside_each_other_is_not(tmp_path: Path, rows: list[
     assert report_of(tmp_path, *rows).pairs == ()
 
 
+def test_a_model_that_answered_alone_is_compared_with_itself_over_the_same_questions(tmp_path: Path) -> None:
+    """Two traces; where the questions differ, there is a caution."""
+    rows = [made(question=str(at)) for at in range(5)]
+    first = trace(tmp_path / "a.jsonl", rows, mode="slm", models=("small",))
+    same = trace(tmp_path / "b.jsonl", [made(question=str(at), total_ms=400.0) for at in range(5)], mode="slm",
+                 models=("small",))  # fmt: skip
+    other = trace(tmp_path / "c.jsonl", [*rows, made(question="more")], mode="slm", models=("small",))
+    pairs = report_on(first, same, other).pairs
+    assert [pair.latency_ratio for pair in pairs] == [pytest.approx(2.0), pytest.approx(1.0)]
+    asked = "They were not asked the same, or not with the same limits."
+    assert [asked in pair.cautions for pair in pairs] == [False, True]
+
+
 def test_a_time_of_0_has_no_ratio(tmp_path: Path) -> None:
     """Nothing divides by it."""
     (pair,) = report_of(tmp_path, bench(latency=0.0), bench(label="gpu")).pairs
@@ -273,8 +286,9 @@ def test_a_trace_has_the_averages_of_both_ways(tmp_path: Path) -> None:
     assert mix.cents == pytest.approx((1000 + 300 * 10) / 1e4 / 3)
     assert mix.always_cents == pytest.approx((2000 + 400 * 10) / 1e4 / 3)
     assert mix.measured
+    assert (mix.answer_contains, mix.f1) == (1.0, 0.5)
     assert mix.text == "t: at this mix: 2.37 s and 0.133 ¢ a question, against 3.03 s and 0.2 ¢ always-LLM."
-    assert "Always-LLM was timed: large answered 3 of the same 3 questions." in mix.notes
+    assert "Always-LLM was timed with large on the same questions, 3 of 3." in mix.notes
     assert "Left out as refused: 1 question." in mix.notes
 
 

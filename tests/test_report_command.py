@@ -82,6 +82,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(files: list[str], tmp_pa
         pytest.param(["CPU", "--out", "CPU", "--force"], 1, "is one of the recordings", id="over a recording"),
         pytest.param(["CPU", "--out", "TMP/none/x.md"], 1, "cannot be written", id="no folder"),
         pytest.param(["CPU", "--out", "TMP", "--format", "csv"], 1, "is a folder", id="a folder"),
+        pytest.param(["CPU", "--out", "TMP/" + "x" * 300 + ".md"], 1, "cannot be written", id="a name too long"),
         pytest.param(["CPU", "--out", "docs/x.md"], 1, "lies among the documents", id="among the documents"),
         pytest.param(["RUN", "--format", "csv"], 1, "CSV has a row a model", id="no row for CSV"),
     ],

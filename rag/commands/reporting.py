@@ -43,6 +43,7 @@ def report(options: argparse.Namespace, settings: Settings) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
             sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # as a file would have it
         sys.stdout.write(text)
+        sys.stdout.flush()  # so that who reads no further is met here, not at the end of Python
         return 0
     _write(options.out, text, force=options.force)
     print(f"The report is in {seen_text(str(options.out), longest=None)}.", file=sys.stderr)
@@ -78,19 +79,23 @@ def _written(made: Report, form: Form) -> str:
 
 
 def _refuse(out: Path, recordings: list[Path], settings: Settings, *, force: bool) -> None:
-    refuse_among_documents(out, settings)
+    try:
+        refuse_among_documents(out, settings)
+        there, folder = out.exists(), out.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed, links in a ring
+        raise RecordingError(f"{seen_text(str(out))} cannot be written ({error}). Name another file.") from error
     if any(_same(out, one) for one in recordings):
         raise RecordingError(f"{out} is one of the recordings. Name another file for the report.")
-    if out.is_dir():
+    if folder:
         raise RecordingError(f"{out} is a folder. Name a file in it.")
-    if out.exists() and not force:
+    if there and not force:
         raise RecordingError(f"{out} exists. Name another file, or write over it with --force.")
 
 
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.resolve() == other.resolve() or one.samefile(other)
-    except OSError:
+    except (OSError, RuntimeError):
         return False
 
 

@@ -23,7 +23,7 @@ class Mix:
         questions: how many were asked and not refused.
         shares: of them by route, 0 to 1.
         kept, escalated: the share that the SLM answered, and that the LLM answered or polished.
-        answer_contains: the share of the answerable questions whose answer has a known answer.
+        answer_contains: the share of the answerable questions whose answer has a known answer; `f1` as SQuAD counts it.
         seconds, cents: a question at this mix; cents are those of the LLM, and of the SLM if its card has a price.
         always_seconds, always_cents: a question if the LLM answered each.
         measured: whether `seconds` was measured; otherwise it is reckoned of other runs.
@@ -37,6 +37,7 @@ class Mix:
     kept: float
     escalated: float
     answer_contains: float | None
+    f1: float | None
     seconds: float | None
     cents: float | None
     always_seconds: float | None
@@ -106,7 +107,7 @@ def blended(
     if failed := run.routes.get(FAILED, 0):
         notes.append(f"Left out as refused: {failed} question{'s' * (failed > 1)}.")
     return Mix(
-        run.label, questions, shares, shares.get("slm", 0.0), asked_large, run.answer_contains,
+        run.label, questions, shares, shares.get("slm", 0.0), asked_large, run.answer_contains, run.f1,
         here.seconds, here.cents, always.seconds, always.cents, bool(run.rows),
         _text(run, here, always, large_name, alone=not asked_large), tuple(notes),
     )  # fmt: skip
@@ -229,7 +230,7 @@ def _same_questions(rows: Sequence[Row], prices: Prices | None, name: str) -> _S
         cents = _mean([prices.cents(one["prompt"], one["completion"]) for one in counted])
     return _Side(
         _mean([ms / 1000 for _, ms in known]), cents,
-        (f"Always-LLM was timed: {name} answered {len(known)} of the same {len(rows)} questions.",),
+        (f"Always-LLM was timed with {name} on the same questions, {len(known)} of {len(rows)}.",),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from rag.workbench.charts import charts, drawn
-from rag.workbench.paper import Column, columns, mix_shares
+from rag.workbench.paper import Column, columns, mix_quality, mix_shares
 from rag.workbench.report import Report
 from rag.workbench.selection import Line, short
 
@@ -88,12 +88,9 @@ def html(report: Report) -> str:
     if report.mixes:
         body.append("<h2>At the mix of an evaluation</h2>")
         for mix in report.mixes:
-            right = (
-                "" if mix.answer_contains is None else f" {mix.answer_contains * 100:.0f} % of the answers are right."
-            )
             body += [
                 f'<p class="mix">{escape(mix.text)}</p>',
-                f"<p>Of {mix.questions:,} questions: {escape(mix_shares(mix))}.{right}</p>",
+                f"<p>Of {mix.questions:,} questions: {escape(mix_shares(mix))}. {escape(mix_quality(mix))}</p>",
                 *_list(mix.notes),
             ]
     body += ["<h2>Energy</h2>", f"<p>{escape(report.energy)}</p>"]

@@ -78,6 +78,14 @@ def mix_shares(mix: Mix) -> str:
     return ", ".join(f"{share * 100:.0f} % {ways.get(way, way)}" for way, share in mix.shares.items())
 
 
+def mix_quality(mix: Mix) -> str:
+    """How good the answers of a run are, in words; empty if that is not known."""
+    if mix.answer_contains is None:
+        return ""
+    f1 = "" if mix.f1 is None else f" (F1 {short(mix.f1)})"
+    return f"{mix.answer_contains * 100:.0f} % of the answers are right{f1}."
+
+
 def markdown(report: Report) -> str:
     """The report in Markdown."""
     parts = ["# Models side by side"]
@@ -105,9 +113,8 @@ def markdown(report: Report) -> str:
 
 
 def _mix(mix: Mix) -> str:
-    right = [] if mix.answer_contains is None else [f"{mix.answer_contains * 100:.0f} % of the answers are right."]
-    told = [f"Of {mix.questions:,} questions: {mix_shares(mix)}.", *right, *mix.notes]
-    return f"- {_plain(mix.text)}" + "".join(f"\n  - {_plain(one)}" for one in told)
+    told = [f"Of {mix.questions:,} questions: {mix_shares(mix)}.", mix_quality(mix), *mix.notes]
+    return f"- {_plain(mix.text)}" + "".join(f"\n  - {_plain(one)}" for one in told if one)
 
 
 def _table(own: Sequence[Column], lines: Sequence[Line]) -> str:

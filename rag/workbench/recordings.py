@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ _OF_COMPARE = {
     "decode_tokens_per_sec_avg": "decode_tokens_per_sec",
     "prompt_tokens_avg": "prompt_tokens",
 }
+_OF_MACHINE = {"cores": "{} cores", "memory_gb": "{} GB of memory"}
 _ASKED = ("prompts", "prompt", "evidence", "max_tokens", "temperature", "together")
 _ONLY_BENCH = ("latency_avg", "latency_p95", "rounds", "tokens_per_sec_avg")
 _ONLY_COMPARE = ("latency_sec", "scores")
@@ -167,18 +169,19 @@ def read_recordings(paths: Sequence[Path]) -> Recordings:
     measured: list[Measured] = []
     evaluated: list[Evaluated] = []
     notes: list[str] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in paths:
-        if path.resolve() in seen:
+        place = os.path.realpath(path)  # unlike `resolve`, it takes links in a ring
+        if place in seen:
             notes.append(f"{seen_text(path.name)} is named twice and read once.")
             continue
-        seen.add(path.resolve())
+        seen.add(place)
         if is_trace(path):
-            evaluated.append(_of_trace(path))
+            evaluated.append(_named_apart(_of_trace(path), evaluated))
             continue
         found = _json_of(path)
         if isinstance(found, dict) and "answer_contains" in found and "routes" in found:
-            evaluated.append(_of_figures(found, path))
+            evaluated.append(_named_apart(_of_figures(found, path), evaluated))
         else:
             fresh, told = _numbered(_of_list(found, path), measured)
             measured += fresh
@@ -245,6 +248,8 @@ def _row(row: Any, place: str, path: Path, usual: Kind) -> Measured:
         value = row.get(name)
         if name == "tokens_counted" and isinstance(value, bool):
             value = "server" if value else "pieces"
+        if name == "machine" and isinstance(value, dict):
+            value = ", ".join(_OF_MACHINE.get(key, f"{key} {{}}").format(one) for key, one in value.items() if one)
         if value is not None and not isinstance(value, str):
             raise RecordingError(f"{place}: {name} must be a text or null, was: {_shown(value)}")
         texts[name] = (
@@ -322,6 +327,12 @@ def _numbered(rows: Sequence[Measured], before: Sequence[Measured]) -> tuple[lis
             )
         found.append(replace(row, label=label))
     return found, notes
+
+
+def _named_apart(run: Evaluated, before: Sequence[Evaluated]) -> Evaluated:
+    labels = {one.label for one in before}
+    names = (run.label, run.file, *(f"{run.file} ({at})" for at in range(2, len(before) + 3)))
+    return replace(run, label=next(name for name in names if name not in labels))
 
 
 def _with(label: str, behind: int) -> str:

@@ -171,7 +171,10 @@ def _as_measured(run: Evaluated) -> Measured:
     firsts = [row.ttft_ms / 1000 for row in rows if row.ttft_ms is not None]
     counted = [row.tokens for row in rows if row.tokens]
     whole = len(counted) == len(rows)
-    one = Measured(_alone(run), run.label, "bench", run.file, rounds=float(len(run.rows)), rounds_ok=float(len(rows)))
+    one = Measured(
+        _alone(run), run.label, "bench", run.file, asked=repr(sorted(row.question for row in run.rows)),
+        rounds=float(len(run.rows)), rounds_ok=float(len(rows)),
+    )  # fmt: skip
     if not times:
         return replace(one, error="every question was refused")
     return replace(
