@@ -138,7 +138,7 @@ def test_markdown_has_the_table_and_the_sentences(full: Report) -> None:
     assert "| bad | cpu | failed | – |" in text
     assert "phi is the quickest" in text
     assert "at this mix, without the large model" in text
-    assert "Energy, Wh for 1,000 answers" in text
+    assert "Energy, Wh / 1,000 answers" in text
     assert "80 % of facets; coherence 4, factuality 5, brevity 3 of 5" in text
 
 

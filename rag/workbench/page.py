@@ -29,14 +29,14 @@ ul { padding-left: 1.25rem; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 .wide:focus-visible, summary:focus-visible { outline: 3px solid var(--strong); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: .5rem .7rem; }
-th, td { padding: .45rem .7rem; border-top: 1px solid var(--line); text-align: right; vertical-align: top;
+caption { text-align: left; padding: .5rem; }
+th, td { padding: .45rem .4rem; border-top: 1px solid var(--line); text-align: right; vertical-align: top;
   white-space: nowrap; overflow-wrap: normal; }
 thead th:first-child { position: sticky; left: 0; z-index: 1; }
-thead th { background: var(--head); vertical-align: bottom; white-space: normal; min-width: 4.5rem; }
+thead th { background: var(--head); vertical-align: bottom; white-space: normal; min-width: 3.25rem; }
 .text { text-align: left; }
-td.text { white-space: normal; min-width: 6rem; max-width: 18rem; overflow-wrap: break-word; }
-td.long { min-width: 13rem; }
+td.text { white-space: normal; min-width: 4rem; max-width: 18rem; overflow-wrap: break-word; }
+td.long { min-width: 10rem; }
 tbody th { text-align: left; white-space: normal; position: sticky; left: 0; background: var(--paper);
   min-width: 7rem; max-width: 14rem; overflow-wrap: break-word; }
 .charts { display: grid; gap: 1.5rem 2.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }

@@ -46,7 +46,7 @@ def columns(report: Report) -> list[Column]:
         Column("Cost, ¢ an answer", lambda line: short(line.cents)),
     ]
     if report.watts is not None:
-        found.append(Column("Energy, Wh for 1,000 answers", lambda line: short(line.wh_per_1000)))
+        found.append(Column("Energy, Wh / 1,000 answers", lambda line: short(line.wh_per_1000)))
     return found
 
 
