@@ -15,6 +15,7 @@ from rag.commands.keeping import feedback, load
 from rag.commands.measuring import calibrate, evaluate
 from rag.commands.models import models
 from rag.commands.parser import CONFIGURED, parser_for
+from rag.commands.reporting import report
 from rag.commands.sidebyside import bench, compare
 from rag.errors import RagError
 from rag.settings import load_settings
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
             "load": load,
             "feedback": feedback,
             "models": models,
+            "report": report,
         }
     )
 

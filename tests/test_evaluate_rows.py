@@ -95,6 +95,11 @@ async def test_the_large_model_is_asked_what_the_small_one_answered(make_assista
     assert (row.route, row.large, row.large_right, row.answer_right) == ("slm", "The blue one, surely.", False, True)
     assert row.tokens is not None
     assert row.tokens["completion"] == 7
+    assert row.usage == {"slm": row.tokens, "llm": None}
+    assert row.large_ms is not None
+    assert row.large_ms > 0
+    assert row.large_tokens is not None
+    assert row.large_tokens["completion"] == 4
     assert len(large.requests) == 1
 
 
@@ -106,6 +111,21 @@ async def test_an_escalated_row_has_the_large_models_answer(make_assistant: Make
     assert len(large.requests) == 1
     assert row.tokens is not None
     assert row.tokens["completion"] == 5 + 3
+    assert row.usage is not None
+    assert {role: used and used["completion"] for role, used in row.usage.items()} == {"slm": 5, "llm": 3}
+    assert row.large_tokens == row.usage["llm"]
+
+
+async def test_what_the_large_model_takes_alone_is_without_the_draft(make_assistant: Make) -> None:
+    """An escalated answer took the draft's time too; one that went straight to the large model did not."""
+    slow = ScriptedBackend(Script(DOUBTFUL.text, logprob=-3.0, pace_s=0.02))
+    escalated = await row_of(make_assistant(slow, ScriptedBackend("The reset button.", label="large")))
+    assert escalated.large_ms is not None
+    assert 0 < escalated.large_ms <= escalated.total_ms - 40
+    straight = await row_of(make_assistant(slow, ScriptedBackend("The reset button.", label="large")), mode="llm")
+    assert straight.large_ms == pytest.approx(straight.total_ms, abs=0.1)
+    kept = await row_of(make_assistant(ScriptedBackend(GOOD)))
+    assert (kept.large_ms, kept.large_tokens) == (None, None)
 
 
 async def test_earlier_questions_are_asked_first(make_assistant: Make) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from rag.commands.parser_models import add_side_by_side
 from rag.settings import Mode
+
+Form = Literal["markdown", "csv", "json", "html"]
 
 #: `check --docs` without a folder: the one of the settings.
 CONFIGURED = Path("\0")
@@ -97,6 +99,7 @@ def parser_for(run: Mapping[str, Callable[..., Any]]) -> argparse.ArgumentParser
 
     _add_models(commands, run["models"])
     add_side_by_side(commands, run, positive=_positive)
+    _add_report(commands, run["report"])
 
     for command in (ask, search, evaluate, fitting, filling):
         command.add_argument("--docs", type=Path, metavar="DIR", help="the documents' folder (default: RAG_DOCS_DIR)")
@@ -123,6 +126,31 @@ def _add_models(commands: Any, run: Callable[..., Any]) -> None:
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the same")
 
 
+def _add_report(commands: Any, run: Callable[..., Any]) -> None:
+    telling = commands.add_parser("report", help="make one report of recordings of models side by side")
+    telling.add_argument(
+        "recordings", type=Path, metavar="FILE", nargs="+",
+        help="the --json output of bench, compare or eval, or a trace of eval",
+    )  # fmt: skip
+    telling.add_argument("--out", type=Path, metavar="FILE", help="write the report here (default: to standard output)")
+    telling.add_argument(
+        "--format", choices=get_args(Form), help="the form of the report (default: as --out ends, else markdown)"
+    )
+    telling.add_argument("--force", action="store_true", help="write over the file behind --out")
+    telling.add_argument(
+        "--watts", type=_watts, metavar="N", help="reckon the energy at this power of the machine, in watts"
+    )
+    telling.add_argument(
+        "--slm", metavar="ALIAS", help="the small model of a hybrid run, where the run does not name it"
+    )
+    telling.add_argument(
+        "--llm",
+        metavar="ALIAS",
+        help="the large model of a hybrid run, where the run does not name it (default: RAG_LLM_MODEL)",
+    )
+    telling.set_defaults(run=run, docs=None)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, was: {text}")
@@ -137,3 +165,13 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"must be a share above 0 and up to 1, such as 0.95, was: {text}")
     return share
+
+
+def _watts(text: str) -> float:
+    try:
+        watts = float(text)
+    except ValueError:
+        watts = 0.0
+    if not 0 < watts <= 1e6:
+        raise argparse.ArgumentTypeError(f"must be a power above 0 and up to 1000000 watts, was: {text}")
+    return watts

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from rag.assistant import Assistant
-from rag.backends.base import Backend
+from rag.backends.base import Backend, Usage
 from rag.confidence import judge
 from rag.errors import QuestionError
 from rag.events import Answer, Answered, Retrieved
@@ -21,12 +21,15 @@ from rag.prompts import Turn
 from rag.rules import Ledger
 from rag.settings import Mode
 from rag.signals import Draft
+from rag.timings import Timings
 from rag.workbench import scores
 from rag.workbench.judging import judgements
 from rag.workbench.questions import Key, Known, has_answer
 
 #: The route of a question that was refused, such as one that is too long.
 FAILED = "failed"
+# The stages that a question to the large model alone does not have.
+_OF_DRAFTING = frozenset({"prompt", "load", "send", "first_token", "reasoning", "generate", "judge"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Row:
         judged: what a large model says the answer is worth, by name; see `judging`. None if none was asked.
         ttft_ms, total_ms: milliseconds, while `settings.slots` questions are answered at a time.
         tokens: `prompt` and `completion` of all models for this answer; None if a server did not count.
+        usage: the same of each model, `slm` and `llm`; None there if it was not asked or its server did not count.
+        large_ms: milliseconds that the question takes with the large model alone: of the whole answer less what the
+            draft took, or of asking it for what the small one answered. None if it did not answer.
+        large_tokens: the `prompt` and `completion` tokens of that.
     """
 
     question: str
@@ -95,6 +102,9 @@ class Row:
     large: str | None
     large_right: bool | None
     judged: dict[str, float | None] | None = None
+    usage: dict[str, dict[str, int] | None] | None = None
+    large_ms: float | None = None
+    large_tokens: dict[str, int] | None = None
 
     @property
     def key(self) -> Key:
@@ -192,10 +202,10 @@ async def _row(
         answer, retrieved = await _answered(assistant, known.question, turns, mode, chat)
     except QuestionError as error:
         return _failed(known, str(error))
-    large = answer.plain if answer.route in ("llm", "escalated", "refined") else None
+    large = answer if answer.route in ("llm", "escalated", "refined") else None
     if ask_large and answer.route == "slm":
         large_answer, _ = await _answered(assistant, known.question, turns, "llm", Ledger())
-        large = large_answer.plain if large_answer.route == "llm" else None
+        large = large_answer if large_answer.route == "llm" else None
     row = await asyncio.to_thread(_scored, known, answer, retrieved, large, encoder)
     if judge is None:
         return row
@@ -215,7 +225,9 @@ async def _answered(
     raise AssertionError("an answer ends every question")
 
 
-def _scored(known: Known, answer: Answer, retrieved: Retrieved, large: str | None, encoder: Encodes | None) -> Row:
+def _scored(
+    known: Known, answer: Answer, retrieved: Retrieved, large_answer: Answer | None, encoder: Encodes | None
+) -> Row:
     evidence, plain = retrieved.evidence, answer.plain
     draft = _draft_of(answer)
     abstained = scores.abstains(answer, known.answers)
@@ -223,6 +235,8 @@ def _scored(known: Known, answer: Answer, retrieved: Retrieved, large: str | Non
     answerable = bool(known.answers)
     confidence = answer.confidence
     language = evidence[0].chunk.language if evidence else ""
+    large = large_answer.plain if large_answer else None
+    alone = large_answer if large_answer and large_answer.route != "refined" else None  # it had a draft to polish
     return Row(
         question=known.question,
         answers=list(known.answers),
@@ -273,7 +287,18 @@ def _scored(known: Known, answer: Answer, retrieved: Retrieved, large: str | Non
         context_precision=_measured(lambda: scores.context_precision(evidence, known.answers, known.document)),
         large=large,
         large_right=None if large is None else has_answer(large, known.answers),
+        usage={"slm": _counted(answer.usage_slm), "llm": _counted(answer.usage_llm)},
+        large_ms=round(_without_draft_s(alone.timings) * 1000, 2) if alone else None,
+        large_tokens=_counted(alone.usage_llm) if alone else None,
     )
+
+
+def _without_draft_s(timings: Timings) -> float:
+    return sum(stage.seconds for stage in timings.stages if stage.name not in _OF_DRAFTING)
+
+
+def _counted(usage: Usage | None) -> dict[str, int] | None:
+    return {"prompt": usage.prompt, "completion": usage.completion} if usage else None
 
 
 def _draft_of(answer: Answer) -> str | None:
