@@ -209,6 +209,26 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_goes_on(
     assert (folder / FILE).read_bytes() == BYTES
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_disk_that_fills_meanwhile_is_a_sentence_and_what_came_is_kept(
+    models: Command, tmp_path: Path, server: HubServer
+) -> None:
+    """Here a limit of the process on the length of a file stands for the disk."""
+    import resource
+
+    folder = tmp_path / ".models"
+    done = subprocess.run(
+        [sys.executable, "-m", "rag", "models", "get", SMALL], cwd=ROOT, text=True, capture_output=True, timeout=60,
+        env=environment(RAG_MODELS_DIR=str(folder), RAG_HUB_URL=server.url), check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{folder} cannot be written (File too large). What came so far is kept." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [part.stat().st_size for part in folder.glob(".*.part")] == [1_000_000]
+    assert models("get", SMALL, folder=folder, hub=server)[0] == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of this kind")
 def test_a_terminal_shows_how_far_it_is(tmp_path: Path, server: HubServer) -> None:
     """A bar on standard error, of the download and of the check; standard output has the result alone."""
