@@ -88,7 +88,7 @@ def test_one_command_downloads_and_the_list_shows_it_in_use(models: Command, tmp
     status, out, err = models("get", SMALL, folder=folder, hub=server)
     assert (status, err) == (0, "")
     assert out.startswith(f"{SMALL} is downloaded and checked: {folder / FILE} (3 MB, SHA-256 ")
-    assert f"{SMALL} is now the SLM; a chat that runs takes it when it is started again." in out
+    assert f"{SMALL} is chosen as the SLM; a chat that runs follows when it is started again." in out
     row = models.listed(folder)[SMALL]
     assert (row["downloaded"], row["in_use_as"], row["bytes"]) == (True, ["slm"], len(BYTES))
     assert "downloaded, in use as SLM" in models(folder=folder)[1]
@@ -198,9 +198,9 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_goes_on(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert server.stalling.wait(30)
-    deadline = time.monotonic() + 20
-    while not any(part.stat().st_size for part in folder.glob("*.part")) and time.monotonic() < deadline:
-        time.sleep(0.02)  # what the server has sent must have been read, too
+    until = time.monotonic() + 30  # sent is not yet received
+    while not any(part.stat().st_size for part in folder.glob(".*.part")) and time.monotonic() < until:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
@@ -211,6 +211,26 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_goes_on(
     assert models("get", SMALL, folder=folder, hub=server)[0] == 0
     assert server.downloads[-1].headers["range"] == f"bytes={came}-"
     assert (folder / FILE).read_bytes() == BYTES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_disk_that_fills_meanwhile_is_a_sentence_and_what_came_is_kept(
+    models: Command, tmp_path: Path, server: HubServer
+) -> None:
+    """Here a limit of the process on the length of a file stands for the disk."""
+    import resource
+
+    folder = tmp_path / ".models"
+    done = subprocess.run(
+        [sys.executable, "-m", "rag", "models", "get", SMALL], cwd=ROOT, text=True, capture_output=True, timeout=60,
+        env=environment(RAG_MODELS_DIR=str(folder), RAG_HUB_URL=server.url), check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{folder} cannot be written (File too large). What came so far is kept." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [part.stat().st_size for part in folder.glob(".*.part")] == [1_000_000]
+    assert models("get", SMALL, folder=folder, hub=server)[0] == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of this kind")
@@ -256,7 +276,7 @@ def test_progress_says_bytes_rate_and_time_left(done: int, fresh: int, seconds: 
 def test_a_real_model_comes_in_pieces_and_answers(models: Command, tmp_path: Path, docs: Path) -> None:
     """
     The embedded model's own file, a stand-in under another's name, cut in the middle: one command has it, and the next
-    question is answered by it.
+    question is answered by it, as SLM and as LLM.
     """
     content = find_embedded_model().read_bytes()
     folder = tmp_path / ".models"
@@ -274,3 +294,11 @@ def test_a_real_model_comes_in_pieces_and_answers(models: Command, tmp_path: Pat
     slm = next(finding for finding in checked["findings"] if finding["name"] == "SLM")
     assert slm["state"] == "ok"
     assert slm["text"].startswith("qwen2.5-0.5b-instruct-q4_k_m on this machine")
+    models("use", SMALL, "--as", "llm", folder=folder)
+    large = run(
+        "ask", "Which port does the chat listen on?", "--docs", str(docs), "--mode", "llm", "--json",
+        RAG_MODELS_DIR=str(folder),
+    )  # fmt: skip
+    answer = json.loads(large.stdout)
+    assert answer["model"] == "qwen2.5-0.5b-instruct-q4_k_m"
+    assert answer["usage"]["llm"]["completion"] > 0

@@ -88,8 +88,8 @@ def _told(
     if options.json:
         print_json({"name": name, "role": role, "overridden_by": above, **more})
         return 0
-    what = f"{name} is now the {role.upper()}" if name else f"No downloaded file is the {role.upper()} now"
-    print(" ".join(filter(None, [came, f"{what}; a chat that runs takes it when it is started again."])))
+    what = f"{name} is chosen as the {role.upper()}" if name else f"No downloaded file is the {role.upper()} now"
+    print(" ".join(filter(None, [came, f"{what}; a chat that runs follows when it is started again."])))
     if above:
         print(f"{above} is set and wins over it: take that setting out.", file=sys.stderr)
     return 0
