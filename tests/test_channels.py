@@ -46,6 +46,11 @@ SHAPES = {
     "what a tool said": (
         f"{START}{CALL} to=assistant{CHANNEL}commentary{MESSAGE}8000{END}{FINAL}{SAID}", SAID, "8000"
     ),
+    "a channel with a slip": (f"{CHANNEL}––commentary to={CALL}{MESSAGE}{{}}<|call|>{FINAL}{SAID}", SAID, "{}"),
+    "a channel that there is not": (
+        f"{ANALYSIS}One.{END}{START}assistant{CHANNEL}plan{MESSAGE}Two.{END}{SAID}", SAID, "One.Two."
+    ),
+    "such a channel first": (f"{START}assistant{CHANNEL}plan{MESSAGE}Two.{END}{FINAL}{SAID}", SAID, "Two."),
     "a format in the header": (f"{CHANNEL}final <|constrain|>json{MESSAGE}{{}}{RETURN}", "{}", ""),
     "to the user": (f"{START}assistant to=user{CHANNEL}final{MESSAGE}{SAID}{RETURN}", SAID, ""),
     "a header that has no end": (f"{ANALYSIS}{THOUGHT}{END}{START}assistant{CHANNEL}final {SAID}", f" {SAID}", THOUGHT),
