@@ -8,7 +8,7 @@ import time
 from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.backends.base import Reasoning, Text
@@ -154,6 +154,7 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14), st.randoms(use_true_random=False), st.booleans())
 def test_whatever_comes_nothing_is_lost_and_no_cut_matters(
     fragments: list[str], choice: random.Random, gpt_oss: bool
