@@ -8,7 +8,7 @@ import time
 from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.backends.base import Reasoning, Text
@@ -46,6 +46,11 @@ SHAPES = {
     "what a tool said": (
         f"{START}{CALL} to=assistant{CHANNEL}commentary{MESSAGE}8000{END}{FINAL}{SAID}", SAID, "8000"
     ),
+    "a channel with a slip": (f"{CHANNEL}––commentary to={CALL}{MESSAGE}{{}}<|call|>{FINAL}{SAID}", SAID, "{}"),
+    "a channel that there is not": (
+        f"{ANALYSIS}One.{END}{START}assistant{CHANNEL}plan{MESSAGE}Two.{END}{SAID}", SAID, "One.Two."
+    ),
+    "such a channel first": (f"{START}assistant{CHANNEL}plan{MESSAGE}Two.{END}{FINAL}{SAID}", SAID, "Two."),
     "a format in the header": (f"{CHANNEL}final <|constrain|>json{MESSAGE}{{}}{RETURN}", "{}", ""),
     "to the user": (f"{START}assistant to=user{CHANNEL}final{MESSAGE}{SAID}{RETURN}", SAID, ""),
     "a header that has no end": (f"{ANALYSIS}{THOUGHT}{END}{START}assistant{CHANNEL}final {SAID}", f" {SAID}", THOUGHT),
@@ -149,6 +154,7 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14), st.randoms(use_true_random=False), st.booleans())
 def test_whatever_comes_nothing_is_lost_and_no_cut_matters(
     fragments: list[str], choice: random.Random, gpt_oss: bool

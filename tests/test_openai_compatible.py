@@ -199,9 +199,9 @@ async def test_what_was_held_back_is_not_lost_when_the_server_breaks() -> None:
 
 async def test_a_model_that_thinks_is_not_silent() -> None:
     """Each thought, and each text that is held back, moves the deadline; a thought without words does not."""
-    deadlines = Deadlines(connect_s=1, first_text_s=0.4, between_texts_s=0.3)
-    thoughts = [step for number in range(4) for step in (thought(f"{number}"), 0.15)]
-    held = [step for word in ("analysis", "Of", " the", " data") for step in (chunk(word), 0.15)]
+    deadlines = Deadlines(connect_s=1, first_text_s=0.6, between_texts_s=0.6)
+    thoughts = [step for number in range(4) for step in (thought(f"{number}"), 0.2)]
+    held = [step for word in ("analysis", "Of", " the", " data") for step in (chunk(word), 0.2)]
     got, error = await pieces_of(HEAD, *thoughts, *held, chunk(finish="stop"), DONE, deadlines=deadlines)
     assert (error, got[-2]) == (None, Text(" data"))
     empty = [step for _ in range(8) for step in (thought(""), 0.1)]

@@ -219,7 +219,10 @@ async def test_stop_while_a_model_thinks_counts_the_time_as_reasoning(
     """Nothing of it is left on the page."""
     slm = ScriptedBackend(Script(GOOD.text, reasoning="hm " * 500, pace_s=0.01))
     drawing = asyncio.create_task(draw(make_assistant(slm)))
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(20):
+        while not packets():
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     drawing.cancel()
     await asyncio.gather(drawing, return_exceptions=True)
     assert final(packets())["output"] == "Stopped."

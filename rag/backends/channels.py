@@ -40,10 +40,12 @@ _MARK = re.compile(r"<\|(?:start|channel|message|constrain|end|return|call)\|>")
 _BOUNDARY = re.compile(rf"{re.escape(_ROLE_AND_CHANNEL)}|{_MARK.pattern}")
 _END_MARKS = re.compile(r"(?:<\|(?:end|return|call)\|>\s*)+")
 _HALF_A_MARK = re.compile(r"<\|\w*\|?\Z")
-# What may stand before `<|message|>`; the shortest is `<|channel|>final`, or `<|start|>assistant`.
+# What may stand before `<|message|>`: `<|channel|>final` at least, or `<|start|>assistant`. A channel of another name,
+# which gpt-oss makes up now and then, has no words behind it as prose would have.
 _HEADER = re.compile(
     r"(?:assistant)?(?:<\|start\|>\s*[\w.]+)?\s*(?:to=[^\s<]+)?\s*"
-    r"(?:<\|channel\|>\s*(?:analysis|commentary|final)\b[^<\n]*)?(?:<\|constrain\|>[^<\n]*)?"
+    r"(?:<\|channel\|>(?:\s*(?:analysis|commentary|final)\b[^<\n]*|[^\s<]+(?:\s+to=[^\s<]+)?\s*))?"
+    r"(?:<\|constrain\|>[^<\n]*)?"
 )
 # The same, cut off anywhere.
 _CUT_HEADER = re.compile(
