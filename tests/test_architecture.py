@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 # Each layer may import itself (where it is a package) and the ones before it.
 LAYERS: list[set[str]] = [
-    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.okapi", "rag.savelock", "rag.timings"},
+    {"rag", "rag.arrays", "rag.errors", "rag.languages", "rag.machine", "rag.okapi", "rag.savelock", "rag.timings"},
     {"rag.calibration", "rag.homes"},
     {"rag.text"},
     {"rag.readers.base", "rag.readers.encodings"},
@@ -45,13 +45,14 @@ LAYERS: list[set[str]] = [
     {"rag.followup"},
     {"rag.backends", "rag.backends.base", "rag.backends.llama_process"},
     {"rag.backends.custom", "rag.backends.openai_compatible", "rag.backends.scripted"},
-    {"rag.backends.embedded"},
+    {"rag.backends.embedded", "rag.backends.endpoint"},
     {"rag.backends.choose", "rag.events"},
     {"rag.generation", "rag.steps"},
     {"rag.spans"},
     {"rag.journal"},
     {"rag.router"},
     {"rag.assistant"},
+    {"rag.probing"},
     {"rag.workbench", "rag.workbench.questions", "rag.workbench.intervals"},
     {
         "rag.check",
