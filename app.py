@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import sys
+import time
 from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
@@ -15,11 +16,13 @@ import chainlit.server as server
 from chainlit.config import config
 
 from rag.assistant import Assistant, Knobs, build_assistant
+from rag.check import look_at
 from rag.errors import SettingsError
 from rag.prompts import Turn
 from rag.settings import load_settings
 from rag.timings import Stopwatch
-from ui.choices import command, mode_of_profile, panel, profiles, read_panel
+from ui.checking import LIMIT_S, asks_to_check, checked
+from ui.choices import commands, mode_of_profile, panel, profiles, read_panel
 from ui.feedback import Feedback
 from ui.hardening import harden
 from ui.live import Live
@@ -101,7 +104,7 @@ async def open_chat() -> None:
     mode = mode_of_profile(cl.user_session.get("chat_profile")) or assistant.settings.mode
     cl.user_session.set("mode", mode)
     await _show_panel()
-    await cl.context.emitter.set_commands([command()])
+    await cl.context.emitter.set_commands(commands())
     do_meanwhile(_tell_faults())
 
 
@@ -147,13 +150,16 @@ async def answer(message: cl.Message) -> None:
     """Take in the files of a message, and answer its question, also an edited one."""
     mine = own_task()
     find = asked_for(message.content, message.command)
+    looks = asks_to_check(message.content, message.command)
     asked = message.content.strip() or not message.elements
     async with in_words():
         if message.elements:
             await intake.take(message, mine)
         if find is not None:
             await _report(find, message.id, mine)
-    if asked and find is None:
+        if looks:
+            await _check(message.id, mine)
+    if asked and find is None and not looks:
         await _answer(message.content, message.id, mine)
 
 
@@ -225,4 +231,12 @@ async def _report(find: str, message_id: str, mine: Desk) -> None:
     shelf = await asyncio.to_thread(assistant.library.with_uploads, mine.uploads)
     made = await asyncio.to_thread(report, shelf, find=find, own={one.name for one in mine.uploads})
     mine.notes.append(cl.Message(made.text, elements=[cl.CustomElement(name="DocsReport", props=made.props)]))
+    await mine.notes[-1].send()
+
+
+async def _check(message_id: str, mine: Desk) -> None:
+    mine.conversation.before(message_id)
+    began = time.perf_counter()
+    made = checked(await look_at(assistant, limit_s=LIMIT_S), seconds=time.perf_counter() - began)
+    mine.notes.append(cl.Message(made.text, elements=[cl.CustomElement(name="CheckReport", props=made.props)]))
     await mine.notes[-1].send()

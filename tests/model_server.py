@@ -85,6 +85,9 @@ class ModelServer:
             if b"/models" in head.split(b"\r\n")[0]:
                 await self._play([self.listed], reader, writer)
                 return
+            if head.startswith(b"GET"):  # what only other servers have
+                await self._play([status(404, {})], reader, writer)
+                return
             self.bodies.append(json.loads(body))
             await self._play(self.scripts[min(len(self.bodies), len(self.scripts)) - 1], reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):

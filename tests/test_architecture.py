@@ -70,6 +70,7 @@ LAYERS: list[set[str]] = [
     {"rag.commands.asking", "rag.commands.keeping", "rag.commands.measuring"},
     {"rag.__main__"},
     {"ui.streaming", "ui.hardening", "ui.report", "ui"},
+    {"ui.checking"},
     {"ui.choices", "ui.reply"},
     {"ui.feedback"},
     {"ui.session"},

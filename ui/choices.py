@@ -11,6 +11,7 @@ from chainlit.types import CommandDict
 
 from rag.assistant import Assistant, Knobs
 from rag.settings import Mode
+from ui.checking import COMMAND as CHECK
 from ui.report import COMMAND
 
 MODES: dict[Mode, tuple[str, str]] = {
@@ -85,16 +86,16 @@ def _title(document: str) -> str:
     return document.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace("_", " ").replace("-", " ")
 
 
-def command() -> CommandDict:
-    """The one command, for the list that opens at a `/`."""
-    return CommandDict(
-        id=COMMAND,
-        description="Every file of the documents, and what became of it",
-        icon="files",
-        button=False,
-        persistent=False,
-        selected=False,
-    )
+def commands() -> list[CommandDict]:
+    """For the list that opens at a `/`."""
+    return [
+        _command(COMMAND, "Every file of the documents, and what became of it", "files"),
+        _command(CHECK, "What works and what does not: models, documents, memory", "stethoscope"),
+    ]
+
+
+def _command(name: str, description: str, icon: str) -> CommandDict:
+    return CommandDict(id=name, description=description, icon=icon, button=False, persistent=False, selected=False)
 
 
 def mode_of_profile(name: str | None) -> Mode | None:
