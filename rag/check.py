@@ -34,9 +34,9 @@ async def look_at(assistant: Assistant, *, files: bool = False, limit_s: float |
     """
     findings = await asyncio.to_thread(_at_rest, assistant, files=files)
     models = assistant.models
+    if not assistant.started:
+        return [*findings, Finding("SLM", "missing", "still starting. Check again in a moment.")]
     if models is None:
-        if not assistant.started:
-            return [*findings, Finding("SLM", "missing", "still starting. Check again in a moment.")]
         return findings + [Finding("SLM", "fault", fault) for fault in assistant.faults[-1:]]
     settings, busy = assistant.settings, assistant.library.busy()
     looks = [look_at_model("SLM", models.slm, wanted=settings.slm_model, limit_s=limit_s, busy=busy)]
