@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import sys
+import time
 from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
@@ -15,10 +16,12 @@ import chainlit.server as server
 from chainlit.config import config
 
 from rag.assistant import Assistant, Knobs, build_assistant
+from rag.check import look_at
 from rag.errors import SettingsError
 from rag.prompts import Turn
 from rag.settings import load_settings
 from rag.timings import Stopwatch
+from ui.checking import LIMIT_S, asks_to_check, checked
 from ui.choices import commands, mode_of_profile, panel, profiles, read_panel
 from ui.comparing import COMMAND as COMPARE
 from ui.comparing import AnswerColumns, prompt_of
@@ -150,6 +153,7 @@ async def answer(message: cl.Message) -> None:
     mine = own_task()
     find = asked_for(message.content, message.command)
     prompt = asked_for(message.content, message.command, name=COMPARE, most=assistant.settings.max_question_chars + 1)
+    looks = asks_to_check(message.content, message.command)
     asked = message.content.strip() or not message.elements
     async with in_words():
         if message.elements:
@@ -158,7 +162,9 @@ async def answer(message: cl.Message) -> None:
             await _report(find, message.id, mine)
         elif prompt is not None:
             await _compare(prompt, message.id, mine)
-    if asked and find is None and prompt is None:
+        elif looks:
+            await _check(message.id, mine)
+    if asked and find is None and prompt is None and not looks:
         await _answer(message.content, message.id, mine)
 
 
@@ -238,3 +244,11 @@ async def _compare(asked: str, message_id: str, mine: Desk) -> None:
     columns = AnswerColumns(prompt_of(asked, assistant.settings))
     mine.notes.append(columns.message)
     await columns.draw(assistant, knobs=_knobs() or assistant.knobs, uploads=tuple(mine.uploads))
+
+
+async def _check(message_id: str, mine: Desk) -> None:
+    mine.conversation.before(message_id)
+    began = time.perf_counter()
+    made = checked(await look_at(assistant, limit_s=LIMIT_S), seconds=time.perf_counter() - began)
+    mine.notes.append(cl.Message(made.text, elements=[cl.CustomElement(name="CheckReport", props=made.props)]))
+    await mine.notes[-1].send()

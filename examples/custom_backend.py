@@ -1,7 +1,8 @@
 """
 A model behind a program: the prompt goes to its standard input, and what it prints is the answer.
 
-RAG_SLM_BACKEND=examples.custom_backend:make and, for example, MODEL_COMMAND="ollama run llama3.2"
+RAG_SLM_BACKEND=examples.custom_backend:make and, for example, MODEL_COMMAND="ollama run llama3.2". The command is shown
+as the model's name, so put no key into it.
 """
 
 from __future__ import annotations

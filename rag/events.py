@@ -233,10 +233,7 @@ Event = Waiting | Retrieved | Token | Escalated | Answered
 
 
 def _usage(usage: Usage | None) -> dict[str, int] | None:
-    if usage is None:
-        return None
-    reasoning = {"reasoning": usage.reasoning} if usage.reasoning else {}
-    return {"prompt": usage.prompt, "completion": usage.completion, **reasoning}
+    return usage.to_json() if usage else None
 
 
 def _reasoning(reasoned: Reasoned | None) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""What this machine has: memory, and room on a disk."""
+"""What this machine has: memory, room on a disk, and what a process or a folder takes of them."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +36,8 @@ def memory(*, proc: Path = _PROC, group: Path = _GROUP) -> Memory:
         proc: where Linux tells of its memory.
         group: where Linux tells of the limits of a container (cgroup v2).
     """
+    if sys.platform == "win32":
+        return _of_windows()
     try:
         found = dict(line.split(":", 1) for line in proc.read_text(encoding="ascii").splitlines())
         total, available = (int(found[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
@@ -48,12 +53,18 @@ def memory(*, proc: Path = _PROC, group: Path = _GROUP) -> Memory:
     return Memory(min(total, limit), max(0, min(available, limit - used)))
 
 
-def _pages() -> int | None:
+def resident(pid: int | None = None) -> int | None:
+    """
+    The bytes of memory that a process holds, its files included as far as they are read; None: this process.
+
+    None where that is not known: it is on Linux alone.
+    """
     try:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        status = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return None
-    return found if found > 0 else None
+    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def free_disk(folder: Path) -> int | None:
@@ -65,3 +76,50 @@ def free_disk(folder: Path) -> int | None:
         return shutil.disk_usage(place).free
     except OSError:
         return None
+
+
+def size_of(folder: Path) -> tuple[int, float] | None:
+    """The bytes of a folder's files and when the newest was written, in seconds since 1970; None without any."""
+    try:
+        found = [file.stat(follow_symlinks=False) for file in os.scandir(folder) if file.is_file(follow_symlinks=False)]
+    except OSError:
+        return None
+    return (sum(one.st_size for one in found), max(one.st_mtime for one in found)) if found else None
+
+
+def in_words(size: int) -> str:
+    """
+    A number of bytes for a reader.
+
+    >>> in_words(512), in_words(98_000_000), in_words(12_345_678_901)
+    ('1 kB', '98 MB', '12.3 GB')
+    """
+    if size >= 1_000_000_000:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1_000_000 else f"{max(1, round(size / 1e3))} kB"
+
+
+def _pages() -> int | None:
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return found if found > 0 else None
+
+
+def _of_windows() -> Memory:
+    class Status(ctypes.Structure):
+        """MEMORYSTATUSEX of the Windows API."""
+
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "available", "f1", "f2", "v1", "v2", "v3")),
+        )
+
+    status = Status()
+    status.length = ctypes.sizeof(Status)
+    windll = getattr(ctypes, "windll", None)
+    if windll is None or not windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return Memory(None, None)
+    return Memory(int(status.total), int(status.available))

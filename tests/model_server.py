@@ -90,7 +90,7 @@ class ModelServer:
             if b"/models" in head.split(b"\r\n")[0]:
                 await self._play([self.listed], reader, writer)
                 return
-            if head.startswith(b"GET "):
+            if head.startswith(b"GET"):  # what only other servers have
                 await self._play([status(404, {})], reader, writer)
                 return
             self.bodies.append(json.loads(body))

@@ -113,7 +113,7 @@ def test_check_looks_at_everything_and_says_plainly_that_there_is_no_large_model
     states = {finding["name"]: finding["state"] for finding in found["findings"]}
     assert states == {
         "versions": "ok", "documents": "ok", "documents: bad.md": "missing", "documents: home/garden.txt": "ok",
-        "documents: ports.md": "ok", "calibration": "ok", "SLM": "ok", "LLM": "missing",
+        "documents: ports.md": "ok", "index": "ok", "memory": "ok", "calibration": "ok", "SLM": "ok", "LLM": "missing",
     }  # fmt: skip
     assert (found["ok"], done.returncode) == (True, 0)
 

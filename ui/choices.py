@@ -12,6 +12,7 @@ from chainlit.types import CommandDict
 from rag.assistant import Assistant, Knobs
 from rag.backends.base import Backend
 from rag.settings import Mode
+from ui.checking import COMMAND as CHECK
 from ui.comparing import COMMAND as COMPARE
 from ui.report import COMMAND
 
@@ -111,6 +112,7 @@ def commands() -> list[CommandDict]:
         for name, description, icon in (
             (COMMAND, "Every file of the documents, and what became of it", "files"),
             (COMPARE, "The small and the large model answer the same, side by side", "columns-2"),
+            (CHECK, "What works and what does not: models, documents, memory", "stethoscope"),
         )
     ]
 

@@ -24,6 +24,11 @@ class Usage:
     completion: int
     reasoning: int | None = None
 
+    def to_json(self) -> dict[str, int]:
+        """Both, and the reasoning where there was some."""
+        reasoning = {"reasoning": self.reasoning} if self.reasoning else {}
+        return {"prompt": self.prompt, "completion": self.completion, **reasoning}
+
 
 @dataclass(frozen=True)
 class Opened:

@@ -73,15 +73,13 @@ class FoundryLocal:
         """Where the service is, once it was found; empty before."""
         return self._service.url if self._service else ""
 
-    async def list_models(self) -> tuple[list[str], list[str]]:
-        """The ids that the service has loaded, and those that it lists; none where it is not there."""
-        try:
-            self._service = self._service or await self._find(self._tell)
-            if self._service is None:
-                return [], []
-            return await self._service.loaded(), await self._service.listed()
-        except ModelError:
-            return [], []
+    async def list_models(self) -> list[str]:
+        """The ids that the service lists, loaded or not. Raises `ModelError`."""
+        return await (await self._found()).listed()
+
+    async def loaded_models(self) -> list[str]:
+        """The ids that the service has loaded. Raises `ModelError`."""
+        return await (await self._found()).loaded()
 
     def with_model(self, model: str) -> FoundryLocal:
         """Another model of the same service."""
@@ -169,6 +167,13 @@ class FoundryLocal:
                     remedy="Look at foundry server status, or restart Foundry Local.",
                 )
             return self._server
+
+    async def _found(self) -> Service:
+        service = self._service or await self._find(self._tell)
+        if service is None:
+            raise gone("")
+        self._service = service
+        return service
 
     async def _lose(self, server: OpenAICompatible) -> None:
         async with self._lock:

@@ -17,6 +17,7 @@ from rag.backends.embedded import Embedded, label_of
 from rag.backends.foundry_local import FoundryLocal
 from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
 from rag.errors import ModelError, ModelUnavailable
+from rag.machine import memory, resident
 from rag.settings import Settings
 
 #: The names that mean a role, not a model.
@@ -62,26 +63,13 @@ class Contender:
     def memory_mb(self) -> float | None:
         """The memory of its process now, in megabytes (10⁶ bytes); None where that is not ours to see."""
         pid = self.backend.pid if isinstance(self.backend, Embedded) else None
-        return None if pid is None else resident_mb(pid)
+        held = resident(pid) if pid is not None else None
+        return None if held is None else round(held / 1e6, 1)
 
     async def unload(self) -> None:
         """Free what it holds on this machine, so that the next one has the machine for itself; it may be asked on."""
         if isinstance(self.backend, Embedded) and not self.shared:
             await self.backend.stop()
-
-
-def resident_mb(pid: int) -> float | None:
-    """
-    The memory that a process holds, its file included as far as it is read, in megabytes; None if that is not known.
-
-    Known on Linux alone.
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
-    return round(int(found[1]) * 1024 / 1e6, 1) if found else None
 
 
 def machine() -> dict[str, float | None]:
@@ -91,11 +79,8 @@ def machine() -> dict[str, float | None]:
     >>> sorted(machine())
     ['cores', 'memory_gb']
     """
-    try:
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, OSError, ValueError):  # Windows
-        memory = None
-    return {"cores": os.cpu_count(), "memory_gb": memory}
+    total = memory().total
+    return {"cores": os.cpu_count(), "memory_gb": round(total / 1e9, 1) if total else None}
 
 
 def names_in(text: str | None) -> list[str]:
@@ -143,15 +128,20 @@ class _Found:
         """Ask each server once what it has."""
         for backend in (self.models.slm, self.models.llm):
             if isinstance(backend, FoundryLocal) and self.settings.foundry != "embed":  # which would download it
-                self.loaded, ids = await backend.list_models()
-                if backend.url and backend.url not in self.listed:
-                    self.listed[backend.url] = backend, list(dict.fromkeys([*self.loaded, *ids]))
+                await self._look_at_foundry(backend)
             if isinstance(backend, OpenAICompatible) and backend.url not in self.listed:
                 try:
                     ids = await backend.list_models()
                 except ModelError:  # it may list nothing and answer all the same
                     ids = []
                 self.listed[backend.url] = backend, list(dict.fromkeys(ids))
+
+    async def _look_at_foundry(self, backend: FoundryLocal) -> None:
+        try:
+            self.loaded = await backend.loaded_models()
+            self.listed[backend.url] = backend, list(dict.fromkeys([*self.loaded, *await backend.list_models()]))
+        except ModelError:
+            return
 
     async def stop(self) -> None:
         """Free all of them, whatever befalls one."""

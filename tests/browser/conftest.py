@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import GARDEN, PORTS
-from tests.model_server import DONE, HEAD, chunk, models, usage
+from tests.model_server import DONE, HEAD, chunk, models, status, usage
 from tests.running_chat import Chat, prepare_folder, running_chat
 
 FLAGS = (
@@ -54,6 +54,10 @@ class ScriptedModels:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             if "/models" in head.split("\r\n")[0]:
                 writer.write(models("phi-4-mini", "gpt-oss-20b"))
+                await writer.drain()
+                return
+            if head.startswith("get"):  # what only other servers have
+                writer.write(status(404, {}))
                 await writer.drain()
                 return
             length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
