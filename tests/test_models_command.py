@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rag.__main__ import main
+from rag.backends.chosen import Kept, ModelsFolder
 from rag.backends.embedded import find_embedded_model
 from rag.commands.models import progress_text
 from tests.hub_server import HubServer, hub_server
@@ -167,6 +168,17 @@ def test_a_wrong_checksum_leaves_nothing_and_fails(models: Command, tmp_path: Pa
     assert (status, out) == (1, "")
     assert "its SHA-256 differs. It was deleted." in err
     assert list((tmp_path / ".models").iterdir()) == []
+
+
+def test_a_model_that_the_list_has_no_more_is_still_shown_and_can_be_deleted(models: Command, tmp_path: Path) -> None:
+    """It was downloaded with an older version of the chat; it cannot be downloaded again."""
+    (tmp_path / "old.gguf").write_bytes(BYTES)
+    ModelsFolder(tmp_path).keep(Kept("old-one", "old.gguf", len(BYTES), "0" * 64, "someone/old", "a" * 40), "slm")
+    assert models.listed(tmp_path)["old-one"]["in_use_as"] == ["slm"]
+    assert models("use", "old-one", "--as", "llm", folder=tmp_path)[0] == 0
+    assert models("get", "old-one", folder=tmp_path)[2].startswith("No model 'old-one' can be downloaded.")
+    assert models("drop", "old-one", folder=tmp_path)[0] == 0
+    assert not (tmp_path / "old.gguf").exists()
 
 
 def test_switched_off_it_says_so(models: Command, tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ def _use(options: argparse.Namespace, settings: Settings, folder: ModelsFolder) 
             raise DownloadError("Say which model: --as slm, or --as llm.")
         folder.choose(None, options.role)
         return _told("", options, settings, role=options.role, name=None)
-    model = find(options.name)
+    model = find(options.name, _known(folder.read()))
     role: Role = options.role or model.role
     folder.choose(model.name, role)
     return _told("", options, settings, role=role, name=model.name)
 
 
 def _drop(options: argparse.Namespace, settings: Settings, folder: ModelsFolder) -> int:
-    model = find(options.name)
+    model = find(options.name, _known(folder.read()))
     had = drop(model, folder)
     if options.json:
         print_json({"name": model.name, "dropped": True, "had_roles": had})
@@ -104,7 +104,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     except DownloadError as error:
         fault = str(error)
     free = free_disk(folder.path) if folder else None
-    rows = [_row(one, have, choice, folder, settings) for one in LISTED]
+    rows = [_row(one, have, choice, folder, settings) for one in _known(choice)]
     for told in filter(None, [fault, *(row["fault"] for row in rows)]):
         print(told, file=sys.stderr)
     if options.json:
@@ -121,6 +121,16 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
             print(f"{above} is set and wins over a downloaded {role.upper()}.")
     print("Download one with: python -m rag models get NAME")
     return 1 if fault else 0
+
+
+def _known(choice: Choice) -> list[Gguf]:
+    """The models of the list, and those that were downloaded when it had them."""
+    listed = {one.name for one in LISTED}
+    others = [one for one in choice.kept.values() if one.name not in listed]
+    return [
+        *LISTED,
+        *(Gguf(one.name, "slm", one.repo, one.file, one.bytes, 0, "–", "not listed now") for one in others),
+    ]
 
 
 def _row(model: Gguf, have: Memory, choice: Choice, folder: ModelsFolder | None, settings: Settings) -> dict[str, Any]:
