@@ -12,6 +12,7 @@ import pytest
 
 from examples.custom_backend import Program
 from rag.backends.base import Backend, Done, Text
+from rag.backends.custom import Guarded
 from rag.backends.embedded import Embedded, find_embedded_model, label_of
 from rag.backends.foundry import look_at
 from rag.backends.foundry_local import FoundryLocal
@@ -168,6 +169,15 @@ class TestTheExample(BackendSuite):
     def broken(self) -> Backend:
         """A program that ends with a fault."""
         return Program([sys.executable, "-c", FAILING])
+
+
+class TestGuarded(TestTheExample):
+    """What stands in front of a backend of one's own must not be in its way."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """The example, as a setting would load it."""
+        return Guarded(Program([sys.executable, "-c", COUNTING]), "mine:make")
 
 
 async def test_the_example_takes_a_prompt_that_its_program_does_not_read() -> None:

@@ -12,7 +12,7 @@ import pytest
 from examples.custom_backend import Program
 from rag.assistant import build_assistant
 from rag.backends.choose import choose_models
-from rag.backends.custom import load_backend
+from rag.backends.custom import Guarded, load_backend
 from rag.check import look_at
 from rag.errors import ModelUnavailable, SettingsError
 from rag.settings import Settings, load_settings
@@ -131,13 +131,45 @@ async def test_a_small_model_that_cannot_be_made_leaves_the_quotation(docs: Path
     assert "there is no module no_such_one" in found["SLM"].text
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param("yield Opened(); raise ValueError('no weights')", "failed (ValueError: no weights)", id="raises"),
+        pytest.param("yield 'hello'", "it gave str, not Opened, Text or Done", id="another thing"),
+    ],
+)
+async def test_a_backend_that_fails_in_its_own_way_costs_no_answer_and_shows_no_traceback(
+    write: Callable[[str, str], None], docs: Path, body: str, message: str
+) -> None:
+    """Its author forgot to make it a ModelError: the evidence is quoted, and the check says what happened."""
+    write(
+        "mine",
+        "from rag.backends.base import Opened\n\n"
+        "class Make:\n    label, where, ready = 'mine', 'here', True\n\n    async def start(self): pass\n\n"
+        "    async def stop(self): raise OSError('stuck')\n\n"
+        f"    async def stream(self, messages, *, max_tokens, temperature):\n        {body}\n",
+    )
+    assistant = build_assistant(Settings(docs_dir=docs, slm_backend="mine:Make", by_meaning=False))
+    await assistant.start()
+    try:
+        answer = (await events_of(assistant.ask(QUESTION)))[-1].answer
+        found = {finding.name: finding for finding in await look_at(assistant)}
+    finally:
+        await assistant.stop()
+    assert answer.route == "quoted"
+    assert message in answer.reason
+    assert found["SLM"].state == "fault"
+    assert message in found["SLM"].text
+
+
 async def test_a_large_model_that_cannot_be_made_is_a_fault_and_the_small_one_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And a program that is not there is a fault at start, before anybody asks."""
     monkeypatch.setenv("MODEL_COMMAND", "no-such-model run")
     chosen = await choose_models(Settings(slm_backend=EXAMPLE, llm_backend="no_such_one:make"))
-    assert isinstance(chosen.slm, Program)
+    assert isinstance(chosen.slm, Guarded)
+    assert isinstance(chosen.slm.inner, Program)
     assert chosen.llm is None
     assert "no program for MODEL_COMMAND='no-such-model run'" in chosen.faults[0]
     assert "RAG_LLM_BACKEND: there is no module no_such_one" in chosen.faults[1]

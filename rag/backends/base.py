@@ -92,8 +92,11 @@ class Backend(Protocol):
         ready: whether it can answer at once; if not, `start` (or the first `stream`) loads it.
     """
 
-    label: str
-    where: str
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
 
     @property
     def ready(self) -> bool: ...

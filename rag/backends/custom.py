@@ -5,12 +5,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import logging
 import os
 import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
-from rag.backends.base import Backend
-from rag.errors import ModelUnavailable, RagError
+from rag.backends.base import Backend, Done, Opened, Piece, Text
+from rag.errors import ModelBroke, ModelError, ModelUnavailable, RagError
+from rag.prompts import Message
+
+log = logging.getLogger(__name__)
 
 _HOW = "docs/models.md shows how one is written."
 
@@ -41,7 +47,71 @@ def load_backend(name: str, *, setting: str) -> Backend:
         raise ModelUnavailable(f"{setting}: {name} failed ({_said(error)}). Mend it, or unset {setting}.") from error
     if faults := _faults(made):
         raise ModelUnavailable(f"{setting}: {name} made no backend, as {faults[0]}. {_HOW}")
-    return cast(Backend, made)
+    return Guarded(cast(Backend, made), f"{setting}: {name}")
+
+
+class Guarded:
+    """
+    A backend of the user's own, whose every failure is a `ModelError`, also where its author has not thought of one.
+
+    Args:
+        backend: what it stands in front of.
+        name: what to call it in messages.
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.inner = backend
+        self._name = name
+
+    @property
+    def label(self) -> str:
+        """The model's name."""
+        return self.inner.label
+
+    @property
+    def where(self) -> str:
+        """Where it runs."""
+        return self.inner.where
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer at once."""
+        return self.inner.ready
+
+    async def start(self) -> None:
+        """Make it ready. Raises `ModelError`."""
+        try:
+            await self.inner.start()
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelUnavailable(f"{self._name} cannot start ({_said(error)}). Mend it.") from error
+
+    async def stop(self) -> None:
+        """Free what it holds; a fault there goes to the log, and keeps nobody else from being stopped."""
+        try:
+            await self.inner.stop()
+        except Exception as error:
+            log.warning("%s did not stop (%s)", self._name, _said(error))
+
+    async def stream(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float
+    ) -> AsyncGenerator[Piece, None]:
+        """Generate an answer, as the protocol says."""
+        try:
+            stream = self.inner.stream(messages, max_tokens=max_tokens, temperature=temperature)
+            async with aclosing(stream) as pieces:
+                async for piece in pieces:
+                    if not isinstance(piece, Opened | Text | Done):
+                        raise TypeError(f"it gave {type(piece).__name__}, not Opened, Text or Done")
+                    yield piece
+        except ModelError:
+            raise
+        except Exception as error:
+            log.info("%s failed", self._name, exc_info=True)  # the chat's log has it; a terminal only the sentence
+            raise ModelBroke(
+                f"{self._name} failed ({_said(error)}). Mend it; the log of the chat has the details."
+            ) from error
 
 
 def _imported(name: str, setting: str) -> Any:

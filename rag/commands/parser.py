@@ -36,7 +36,7 @@ def parser_for(run: Mapping[str, Callable[..., Any]]) -> argparse.ArgumentParser
     search.add_argument("-k", type=_positive, help="the most chunks to show (default: RAG_K)")
     search.set_defaults(run=run["search"])
 
-    check = commands.add_parser("check", help="look at endpoints, models, documents and versions")
+    check = commands.add_parser("check", help="look at model servers, documents, index, memory and versions")
     check.add_argument(
         "--docs", type=Path, metavar="DIR", nargs="?", const=CONFIGURED,
         help="also list every file of this folder (default: RAG_DOCS_DIR), with its chunks or why it is left out",
