@@ -47,6 +47,7 @@ RUNTIME = (
 )
 TOOLS = (
     Part("requirements-scale.txt", (), "Installing what searches on Qdrant (about 30 MB)"),
+    Part("requirements-foundry.txt", (), "Installing Foundry Local's runtime (about 124 MB)"),
     Part("requirements-dev.txt", (), "Installing the tools for tests, checks and benchmarks (about 190 MB)"),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rag.backends.base import Done, Opened, Text, Usage
+from rag.backends.base import Done, Opened, Reasoning, Text, Usage
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelBroke, ModelError, ModelRefused
@@ -112,3 +112,12 @@ async def test_a_warm_up_that_fails_says_so() -> None:
     """Whoever measures decides what to make of it."""
     with pytest.raises(ModelRefused):
         await warm_up(ScriptedBackend(Script("", error=ModelRefused("no", status=400))))
+
+
+async def test_what_was_only_thought_is_no_part_of_the_rate() -> None:
+    """The first text is of the answer, and so are the tokens, where the server tells them apart."""
+    done = Done("stop", "served", Usage(20, 105, 100))
+    backend = Timed([(0.1, Opened()), (0.2, Reasoning("Hm.")), (0.5, Text("It")), (1.0, Text(" is so.")), (2.0, done)])
+    call = await called(backend)
+    assert (call.text, call.ttft_s, call.tokens) == ("It is so.", 0.5, 5)
+    assert call.decode_per_s == 8.0

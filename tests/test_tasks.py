@@ -43,6 +43,7 @@ class Project:
         self.write("requirements-model.txt", "# nothing\n")
         self.write("requirements-dev.txt", "# nothing\n")
         self.write("requirements-scale.txt", "# nothing\n")
+        self.write("requirements-foundry.txt", "# nothing\n")
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)

@@ -42,8 +42,8 @@ class Call:
 
     @property
     def tokens(self) -> int:
-        """The tokens of the answer, as the server counted them, else its pieces."""
-        return self.usage.completion if self.usage else self.pieces
+        """The tokens of the answer, without its reasoning, as the server counted them, else its pieces."""
+        return self.usage.completion - (self.usage.reasoning or 0) if self.usage else self.pieces
 
     @property
     def counted(self) -> str:
