@@ -47,7 +47,8 @@ class Finding:
 class Serves(Protocol):
     """A backend behind an address."""
 
-    url: str
+    @property
+    def url(self) -> str: ...
 
     async def list_models(self) -> list[str]: ...
 
