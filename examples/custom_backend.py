@@ -14,6 +14,7 @@ import shutil
 import signal
 from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 
 from rag.backends.base import Done, Opened, Piece, Text
 from rag.errors import ModelBroke, ModelUnavailable
@@ -59,7 +60,8 @@ class Program:
             yield Done("stop" if room > 0 else "length", self.label)
         finally:
             if program.returncode is None:
-                os.killpg(program.pid, signal.SIGKILL) if hasattr(os, "killpg") else program.kill()
+                with suppress(ProcessLookupError):  # it has ended just now
+                    os.killpg(program.pid, signal.SIGKILL) if hasattr(os, "killpg") else program.kill()
             await program.communicate()
 
 

@@ -16,7 +16,7 @@ from rag.backends.choose import Models, choose_models
 from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
-from rag.cards import Card, Cards
+from rag.cards import Capability, Card, Cards, wanted_by
 from rag.composing import Prices, abstain, compose
 from rag.costs import Price
 from rag.documents import Document
@@ -213,7 +213,8 @@ class Assistant:
         finally:
             self._waitlist.leave()
             if self._journal:
-                self._note(self._journal, answer, mode, watch, failed=isinstance(sys.exception(), Exception))
+                failed = isinstance(sys.exception(), Exception)
+                self._note(self._journal, answer, mode, wanted_by(question), watch, failed=failed)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -316,14 +317,19 @@ class Assistant:
         prices = Prices(self._price("slm"), self._price("llm"), cloud)
         return await compose(routed, task, quotes, prices=prices, llm=self._llm_label())
 
-    def _note(self, journal: Journal, answer: Answer | None, mode: Mode, watch: Stopwatch, *, failed: bool) -> None:
+    def _note(
+        self, journal: Journal, answer: Answer | None, mode: Mode, intent: Capability, watch: Stopwatch, *, failed: bool
+    ) -> None:
         slm, llm = (self.models.slm, self.models.llm) if self.models else (None, None)
         stages, elapsed_s = watch.timings().stages, watch.elapsed_s()
         when = time.time() - elapsed_s
         if answer:  # what the page did with it since is no time of ours
             stages, elapsed_s = answer.timings.stages, answer.timings.total_s
         asked = {"slm": Asked.of(slm), "llm": Asked.of(llm)}
-        journal.note(entry_of(answer, stages, elapsed_s=elapsed_s, when=when, mode=mode, failed=failed, **asked))
+        entry = entry_of(
+            answer, stages, elapsed_s=elapsed_s, when=when, mode=mode, intent=intent, failed=failed, **asked
+        )
+        journal.note(entry)
 
     def _checked(self, question: str) -> str:
         question = question.strip()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rag.backends.base import Backend, Usage
+from rag.cards import Capability
 from rag.events import Answer
 from rag.settings import Mode
 from rag.timings import Stage
@@ -16,8 +17,8 @@ from rag.timings import Stage
 _STEPS = {
     "rewrite": "search", "search": "search", "evidence": "search",
     "queue": "queue", "load": "load", "llm_load": "load",
-    "send": "draft", "first_token": "draft", "generate": "draft",
-    "llm_send": "large", "llm_first_token": "large", "llm_generate": "large",
+    "send": "draft", "first_token": "draft", "reasoning": "draft", "generate": "draft",
+    "llm_send": "large", "llm_first_token": "large", "llm_reasoning": "large", "llm_generate": "large",
 }  # fmt: skip
 
 
@@ -37,7 +38,7 @@ class Asked:
     @classmethod
     def of(cls, backend: Backend | None) -> Asked | None:
         """The model of a backend, if there is one."""
-        return cls(backend.label, backend.where) if backend else None
+        return cls(getattr(backend, "alias", backend.label), backend.where) if backend else None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Entry:
         answer: None if it was stopped or failed.
         status: that of the answer; else `stopped` or `failed`.
         when: when the question was received, in seconds since 1970.
+        intent: what the question wanted of a model; see `rag.cards`.
         answer_id: what joins the lines of one answer.
     """
 
@@ -85,6 +87,7 @@ class Entry:
     answer: Answer | None
     status: str
     when: float
+    intent: Capability
     answer_id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
@@ -128,9 +131,10 @@ class Entry:
         began = datetime.fromtimestamp(self.when + step.start_s, UTC)
         return {
             "step": step.name,
+            "intent": self.intent,
             "alias": step.asked.alias if step.asked else None,
             "latency_ms": _ms(step.seconds),
-            "tokens": {"prompt": step.usage.prompt, "completion": step.usage.completion} if step.usage else None,
+            "tokens": step.usage.to_json() if step.usage else None,
             "ttft_ms": None if step.ttft_s is None else _ms(step.ttft_s),
             "model": step.model or None,
             "route": self.route,
@@ -147,6 +151,7 @@ def entry_of(
     elapsed_s: float,
     when: float,
     mode: Mode,
+    intent: Capability,
     slm: Asked | None,
     llm: Asked | None,
     failed: bool = False,
@@ -160,6 +165,7 @@ def entry_of(
         elapsed_s: seconds from the question to its end.
         when: when the question was received, in seconds since 1970.
         mode: which models were allowed.
+        intent: what the question wanted of a model.
         slm, llm: the models that could be asked.
         failed: whether an error ended it, for one that did not arrive.
     """
@@ -183,11 +189,11 @@ def entry_of(
             named = replace(step, name="large" if mode == "llm" else "refine" if polished else "escalate")
             steps[place] = _by(named, llm, answer.llm if answer else "", answer.usage_llm if answer else None)
     status = answer.status if answer else "failed" if failed else "stopped"
-    return Entry(tuple(steps), elapsed_s, mode, answer, status, when)
+    return Entry(tuple(steps), elapsed_s, mode, answer, status, when, intent)
 
 
 def _with_text(step: Step, stage: Stage) -> Step:
-    if not stage.name.endswith("first_token"):
+    if not stage.name.endswith(("first_token", "reasoning")):  # the latter ends with the answer's first text
         return step
     return replace(step, ttft_s=stage.start_s + stage.seconds - step.start_s)
 

@@ -193,7 +193,11 @@ async def test_an_unknown_model_is_told_with_what_there_is() -> None:
         pytest.param(
             {LISTS: [PAGE], CHAT: [PAGE]}, "/v1",
             "http://{host}/v1 answers with a web page, as for a browser, and not as a model server. Set RAG_SLM_URL to "
-            "the server's API, often /v1.", id="a web page",
+            "the address of a model server.", id="a web page",
+        ),
+        pytest.param(
+            {"/ui/models": [PAGE], "/ui/chat/completions": [PAGE]}, "/ui/",
+            "Set RAG_SLM_URL to the address of the server's API, which often ends in /v1.", id="a page elsewhere",
         ),
         pytest.param(
             {"/ui/models": [PAGE], "/ui/chat/completions": [PAGE], LISTS: [BOTH]}, "/ui",

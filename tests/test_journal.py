@@ -179,7 +179,14 @@ async def test_writing_is_not_waited_for_but_done_before_the_end(make_assistant:
 def test_a_full_disk_is_an_error_of_the_write_and_a_cut_line_ends_before_the_next(tmp_path: Path) -> None:
     """What was cut stays one bad line, and does not spoil the answer after it."""
     entry = entry_of(
-        None, [Stage("search", 0.0, 0.1)], elapsed_s=0.2, when=0.0, mode="hybrid", slm=Asked("m", "x"), llm=None
+        None,
+        [Stage("search", 0.0, 0.1)],
+        elapsed_s=0.2,
+        when=0.0,
+        mode="hybrid",
+        intent="general",
+        slm=Asked("m", "x"),
+        llm=None,
     )
     with pytest.raises(OSError, match="No space left"):
         append(entry, Path("/dev/full"))
@@ -193,7 +200,7 @@ def test_a_full_disk_is_an_error_of_the_write_and_a_cut_line_ends_before_the_nex
 
 def test_a_new_trace_is_for_its_owner_alone(tmp_path: Path) -> None:
     """What somebody asks when, and of which model, is nobody else's business."""
-    entry = entry_of(None, [], elapsed_s=0.0, when=0.0, mode="slm", slm=None, llm=None)
+    entry = entry_of(None, [], elapsed_s=0.0, when=0.0, mode="slm", intent="general", slm=None, llm=None)
     append(entry, tmp_path / "trace.jsonl")
     if os.name == "posix":
         assert (tmp_path / "trace.jsonl").stat().st_mode & 0o077 == 0
@@ -265,7 +272,7 @@ try:
     journal = open_journal("otel")
 except SettingsError as error:
     print(error); sys.exit()
-journal.note(entry_of(None, [], elapsed_s=0.1, when=time.time(), mode="slm", slm=None, llm=None))
+journal.note(entry_of(None, [], elapsed_s=0.1, when=time.time(), mode="slm", intent="general", slm=None, llm=None))
 journal.close()
 from opentelemetry import trace
 print(type(trace.get_tracer_provider()).__name__)

@@ -85,8 +85,10 @@ async def fault_of(url: str, *, role: str) -> str | None:
         what = "answers with a web page, as for a browser, and not as a model server" if seen.is_page else ""
         what = what or f"answers, but not as a model server ({seen.status})"
         other = await _right_one(http, url)
-    remedy = f"Set {setting} to {display_url(other)}." if other else f"Set {setting} to the server's API, often /v1."
-    return f"{shown} {what}. {remedy}"
+    there = display_url(other) if other else "the address of a model server"
+    if not other and not url.endswith("/v1"):
+        there = "the address of the server's API, which often ends in /v1"
+    return f"{shown} {what}. Set {setting} to {there}."
 
 
 async def loaded_models(url: str) -> list[str] | None:
