@@ -298,6 +298,11 @@ class Settings(BaseSettings):
         validation_alias=_workshop("bench_temperature", "BENCH_TEMPERATURE"),
         description="The temperature of the models in bench.",
     )
+    show_usage: bool = Field(
+        False,
+        validation_alias=_workshop("show_usage", "SHOW_USAGE"),
+        description="Whether ask ends with the tokens of each model, as compare and bench always do.",
+    )
     compare_prompt: str | None = Field(
         None,
         validation_alias=_workshop("compare_prompt", "COMPARE_PROMPT"),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 def environment(**settings: str) -> dict[str, str]:
     """What a process of its own gets: these settings and no others."""
-    others = ("RAG_", "SLM_", "LLM_", "BENCH_", "COMPARE_")
+    others = ("RAG_", "SLM_", "LLM_", "BENCH_", "COMPARE_", "SHOW_", "FOUNDRY_", "HF_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     ours = {"PYTHONPATH": str(ROOT), "RAG_INDEX_DIR": "none", "RAG_CALIBRATION": "none", "RAG_MODELS_DIR": "none"}
     return {**kept, **ours, **settings}
@@ -76,8 +76,11 @@ def test_a_wrong_setting_is_a_sentence() -> None:
 @pytest.mark.model
 def test_ask_answers_with_the_embedded_model_as_json(docs: Path) -> None:
     """The answer and the message metadata, nothing else on standard output."""
-    done = run("ask", "Which port does the chat listen on?", "--docs", str(docs), "--json")
+    done = run("ask", "Which port does the chat listen on?", "--docs", str(docs), "--json", SHOW_USAGE="1")
     answer = json.loads(done.stdout)
+    usage = answer["usage"]["slm"] or {"prompt": 0, "completion": 0}  # a stopped draft is not counted
+    told = f"SmolLM2-135M-Instruct: {usage['prompt']} prompt and {usage['completion']} completion tokens"
+    assert told in done.stderr or "SmolLM2-135M-Instruct: not counted" in done.stderr
     assert done.returncode == 0, done.stderr
     assert "8000" in answer["answer"]
     assert answer["sources"][0]["document"] == "ports.md"

@@ -23,6 +23,8 @@ async def ask(options: argparse.Namespace, settings: Settings) -> int:
         answer = await (_quietly if options.json else _aloud)(assistant, options.question, options.mode)
     finally:
         await assistant.stop()
+    if settings.show_usage:
+        print(_usage_line(answer), file=sys.stderr)
     if options.json:
         print_json({"answer": answer.text, **answer.to_metadata()})
     return 0 if answer.status == "complete" else 1
@@ -73,6 +75,16 @@ def _print_answer(answer: Answer) -> None:
         seconds = answer.reasoning.seconds
         took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
         print(f"{answer.reasoning.model} reasoned for {took}", file=sys.stderr)
+
+
+def _usage_line(answer: Answer) -> str:
+    """The tokens of each model that was asked, as its server counted them."""
+    told = []
+    for model, usage in ((answer.slm, answer.usage_slm), (answer.llm, answer.usage_llm)):
+        if model:
+            counted = f"{usage.prompt:,} prompt and {usage.completion:,} completion tokens" if usage else "not counted"
+            told.append(f"{model}: {counted}")
+    return "; ".join(told) or "no model was asked"
 
 
 async def search(options: argparse.Namespace, settings: Settings) -> int:
