@@ -52,5 +52,5 @@ def test_a_question_about_the_check_is_a_question(text: str, command: str | None
 
 def test_both_commands_are_in_the_list_and_the_examples_are_true() -> None:
     """Whoever types a slash finds them."""
-    assert [one["id"] for one in commands()] == ["docs", "check"]
+    assert [one["id"] for one in commands()] == ["docs", "compare", "check"]
     assert doctest.testmod(ui.checking).failed == 0

@@ -114,7 +114,7 @@ async def test_what_cannot_be_compared_is_a_sentence(packets: Any, make_assistan
 
 def test_the_command_is_listed_and_takes_what_stands_behind_it() -> None:
     """By its list, or typed; without words, the prompt of the settings, else ours."""
-    assert [one["id"] for one in commands()] == ["docs", "compare"]
+    assert [one["id"] for one in commands()] == ["docs", "compare", "check"]
     assert asked_for("/compare Why?", None, name="compare") == "Why?"
     assert asked_for("Why?", "compare", name="compare") == "Why?"
     assert asked_for("/compared?", None, name="compare") is None
