@@ -98,10 +98,11 @@ class Assistant:
         library.busy = lambda: self._waitlist.in_use
         self._router: HybridRouter | None = None
         self._ledger = Ledger()
-        self.cards = Cards(settings.models_file)
+        self.cards = Cards(settings.models_file, wanted="models_file" in settings.model_fields_set)
         self.calibration = SHIPPED
         self.calibration_fault = ""
         self._retired: list[Backend] = []
+        self._looking = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -124,26 +125,39 @@ class Assistant:
     async def look_again(self) -> None:
         """See whether servers that were at fault, and documents that changed, are well by now."""
         await self.library.refresh(patience=PATIENCE_S)
-        if not self._model_faults or self.models is None:
-            return
+        await asyncio.to_thread(self.cards.refresh)
+        async with self._looking:
+            if self.models and set(self._model_faults) - set(self.models.lasting):
+                await self._look_at_models(self.models)
+
+    async def _look_at_models(self, models: Models) -> None:
         faults = []
         for backend in self._backends():
-            if backend is self.models.llm and not isinstance(backend, OpenAICompatible):
+            if backend is models.llm and not isinstance(backend, OpenAICompatible):
                 continue  # a file of ours, loaded on first need and not for a look
             try:
                 await backend.start()
             except ModelError as error:
                 faults.append(str(error))
-        if not faults and self.models.llm is None and self.settings.foundry != "embed":
-            # A server may list a large model too, or the small one by now; what is replaced is closed at the end.
+        wanting = models.llm is None or set(models.faults) - set(models.lasting)
+        if not faults and wanting and self.settings.foundry != "embed":
+            # A server may have a large model too, or the small one by now; what is replaced is closed at the end.
             again = await choose_models(self.settings)
             faults = list(again.faults)
-            if not (isinstance(again.slm, Embedded) and isinstance(self.models.slm, Embedded)):
-                self._retired.append(self.models.slm)
-                self.models = again
-        self._model_faults = [*dict.fromkeys((*self.models.lasting, *faults))]
-        self._calibrate(self.models.slm.label)
-        self._router = self._new_router(self.models)
+            if isinstance(again.slm, Embedded) and isinstance(models.slm, Embedded):
+                again = replace(again, slm=models.slm, llm=models.llm or again.llm)  # which is loaded
+            kept = (again.slm, again.llm)
+            self._retired += [backend for backend in self._backends() if backend not in kept]
+            self._take(again)
+        self._model_faults = [*dict.fromkeys((*models.lasting, *faults))]
+        if self.models:
+            self._calibrate(self.models.slm.label)
+
+    def _take(self, models: Models) -> None:
+        self.models = models
+        if "slots" not in self.settings.model_fields_set:
+            self._waitlist.resize(models.at_once or self.settings.slots)
+        self._router = self._new_router(models)
 
     async def stop(self) -> None:
         """End what `start` began and free the models."""
@@ -374,14 +388,14 @@ class Assistant:
 
     async def _load_models(self) -> None:
         try:
-            self.models = self.models or await choose_models(self.settings)
-            self._model_faults += self.models.faults
-            if self.models.at_once and "slots" not in self.settings.model_fields_set:
-                self._waitlist.resize(self.models.at_once)
-            self._router = self._new_router(self.models)
-            self._calibrate(self.models.slm.label)
-            if not self.models.slm.ready:
-                await self.models.slm.start()
+            models = self.models or await choose_models(self.settings)
+            self._model_faults += models.faults
+            self._take(models)
+            try:
+                if not models.slm.ready:
+                    await models.slm.start()
+            finally:
+                self._calibrate(models.slm.label)  # an alias has become the name of what answers
         except ModelError as error:
             log.warning("%s", error)
             self._model_faults.append(str(error))

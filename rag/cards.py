@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rag.errors import CardsError
+from rag.naming import means
+
+log = logging.getLogger(__name__)
 
 #: What a question may want of a model.
 Capability = Literal["code", "summarise", "classify", "general"]
@@ -17,6 +21,7 @@ _MOST_BYTES = 1_000_000
 _MOST = 1e12
 _NUMBERS = ("size_mb", "context", "price_in", "price_out")
 _TEXTS = ("licence", "notes")
+_ALL = (*_NUMBERS, *_TEXTS)
 # A question that is none of these is a general one.
 _WANTS: dict[Capability, re.Pattern[str]] = {
     "code": re.compile(
@@ -67,6 +72,10 @@ class Card:
             f"{self.size_mb:,.0f} MB" if self.size_mb else "",
             self.licence,
             f"{self.context:,} tokens of context" if self.context else "",
+            f"{self.price_in:g} and {self.price_out:g} $ for a million tokens in and out"
+            if self.price_in is not None and self.price_out is not None
+            else "",
+            self.notes,
         ]
         return " · ".join(filter(None, known))
 
@@ -84,10 +93,12 @@ class Cards:
 
     Args:
         path: of the file; None, or a file that is not there: no cards.
+        wanted: whether it is a fault if the file is not there.
     """
 
     path: Path | None
     fault: str = ""
+    wanted: bool = False
     _cards: Mapping[str, Card] = field(default_factory=dict, repr=False)
     _seen: tuple[int, int] | None = None
 
@@ -97,27 +108,31 @@ class Cards:
             stat = self.path.stat() if self.path else None
         except OSError:
             stat = None
-        seen = (stat.st_mtime_ns, stat.st_size) if stat else None
+        seen = (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
         if seen == self._seen:
             return
         self._seen = seen
         try:
             self._cards = read_cards(self.path) if self.path and stat else {}
             self.fault = ""
+            if self.path and not stat and self.wanted:
+                self.fault = f"{self.path} is not there. Mend RAG_MODELS_FILE."
         except CardsError as error:
-            self.fault = f"{error} The models are described as before."
+            before = "The models are described as before." if self._cards else "No model is described."
+            self.fault = f"{error} {before}"
+        if self.fault:
+            log.warning("%s", self.fault)
 
     def of(self, model: str) -> Card | None:
         """
-        The card of a model, by its alias or a longer id that begins with it; the longest alias wins.
+        The card of a model, by its alias or a longer id that means it; the longest alias wins.
 
         >>> cards = Cards(None, _cards={"phi-4-mini": Card("phi-4-mini"), "phi-4": Card("phi-4")})
         >>> cards.of("microsoft/Phi-4-mini-instruct-generic-cpu:5")
         Card(alias='phi-4-mini', capabilities=frozenset(), size_mb=None, licence='', context=None, price_in=None, \
 price_out=None, notes='')
         """
-        name = model.casefold().rsplit("/", 1)[-1]
-        fitting = [alias for alias in self._cards if _begins(name, alias.casefold().rsplit("/", 1)[-1])]
+        fitting = [alias for alias in self._cards if means(alias, model)]
         return self._cards[max(fitting, key=len)] if fitting else None
 
     def all(self) -> list[Card]:
@@ -145,7 +160,7 @@ def read_cards(path: Path) -> dict[str, Card]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise CardsError(f"{path} is too large for a list of models.")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise CardsError(f"{path} cannot be read as a list of models ({error}).") from error
     if not isinstance(found, dict):
@@ -157,7 +172,9 @@ def _card(alias: str, told: Any, path: Path) -> Card:
     where = f"{path}: {alias}"
     if not alias.strip() or not isinstance(told, dict):
         raise CardsError(f"{where} must be a JSON object, was: {told!r:.80}.")
-    capabilities = told.get("capabilities", [])
+    if unknown := sorted(told.keys() - {"capabilities", *_ALL}):
+        raise CardsError(f"{where}: there is no field {unknown[0]}; there are capabilities, {', '.join(_ALL)}.")
+    capabilities = told.get("capabilities") or []
     if not isinstance(capabilities, list) or not all(one in get_args(Capability) for one in capabilities):
         known = ", ".join(get_args(Capability))
         raise CardsError(f"{where}: capabilities must be a list of {known}, was: {capabilities!r:.80}.")
@@ -167,12 +184,7 @@ def _card(alias: str, told: Any, path: Path) -> Card:
         if value is not None and not (is_number and 0 <= value < _MOST):
             raise CardsError(f"{where}: {name} must be a number of at least 0, or null, was: {value!r:.80}.")
     for name in _TEXTS:
-        if not isinstance(told.get(name, ""), str):
+        if not isinstance(told.get(name) or "", str):
             raise CardsError(f"{where}: {name} must be a text, was: {told[name]!r:.80}.")
-    given = {name: told[name] for name in (*_NUMBERS, *_TEXTS) if told.get(name) is not None}
+    given = {name: told[name] for name in _ALL if told.get(name) is not None}
     return Card(alias, frozenset(capabilities), **given)
-
-
-def _begins(name: str, alias: str) -> bool:
-    # phi-4 is the beginning of phi-4-mini's name, and not that of phi-40.
-    return name == alias or (name.startswith(alias) and not name[len(alias)].isalnum())

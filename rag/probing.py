@@ -81,7 +81,7 @@ class Sample:
 
 
 async def look_at_model(
-    role: str, backend: Backend, *, wanted: str, limit_s: float | None = None, busy: bool = False
+    role: str, backend: Backend, *, wanted: str, limit_s: float | None = None, busy: bool = False, loads: bool = True
 ) -> Finding:
     """
     Ask a model's server what it lists, and the model for a few tokens.
@@ -92,11 +92,12 @@ async def look_at_model(
         wanted: the model's name in the settings.
         limit_s: how long all of this may take, in seconds; None: as long as an answer may. With a limit nothing is
             loaded for it.
+        loads: whether a model may be loaded for it where there is no limit.
         busy: whether answers are being written, which would excuse a slow one.
     """
     try:
         async with asyncio.timeout(limit_s):
-            return await _look(role, backend, wanted, loads=limit_s is None)
+            return await _look(role, backend, wanted, loads=loads and limit_s is None)
     except TimeoutError:
         text = f"{_named(backend)} sent nothing within {limit_s:g} s"
         if busy:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rag.contradictions import is_visible_in, refuse_contradictions
 from rag.errors import SettingsError
 
 Mode = Literal["hybrid", "slm", "llm", "refine"]
 Escalate = Literal["auto", "always", "never"]
 
 _Path = Annotated[Path, AfterValidator(Path.expanduser)]  # no shell expands ~ in .env
-_Price = Annotated[float | None, BeforeValidator(lambda value: None if str(value).lower() == "none" else value)]
+_Price = Annotated[
+    float | None,
+    BeforeValidator(lambda value: None if str(value).lower() == "none" else value),
+    AfterValidator(lambda price: _finite(price)),
+]
 
 
 _Place = Annotated[
@@ -30,7 +35,12 @@ _Place = Annotated[
 
 
 # How a model can be given; one of them at most.
-_WAYS = ("url", "gguf", "backend")
+
+
+def _finite(price: float | None) -> float | None:
+    if price is not None and not math.isfinite(price):
+        raise ValueError("must be a number")
+    return price
 
 
 def _workshop(name: str, workshop_name: str) -> AliasChoices:
@@ -326,82 +336,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Settings:
-        for role in ("slm", "llm"):
-            ways = [f"RAG_{role.upper()}_{way.upper()}" for way in _WAYS if getattr(self, f"{role}_{way}")]
-            if len(ways) > 1:
-                raise ValueError(f"{ways[0]} and {ways[1]} are both set. Keep one.")
-            own = getattr(self, f"{role}_backend")
-            if own and not re.fullmatch(r"(?!.*\.py:)\w+(\.\w+)*:\w+", own):
-                name = f"RAG_{role.upper()}_BACKEND"
-                raise ValueError(f"{name} must be module:factory, such as examples.custom_backend:make, was: {own}")
-            key = getattr(self, f"{role}_api_key").get_secret_value()
-            if not (key.isascii() and key.isprintable()):
-                raise ValueError(f"RAG_{role.upper()}_API_KEY has characters that no key has. Copy it again.")
-            if fixed := sorted(_OWN_FIELDS & getattr(self, f"{role}_extra_body").keys()):
-                raise ValueError(f"RAG_{role.upper()}_EXTRA_BODY must not set {', '.join(fixed)}: the chat does.")
-            path = getattr(self, f"{role}_gguf")
-            if path and not os.path.isfile(path):
-                raise ValueError(f"RAG_{role.upper()}_GGUF: no file {path}. Check the path.")
-        if self.index_dir and _is_visible_in(self.index_dir, self.docs_dir):
-            raise ValueError(
-                f"RAG_INDEX_DIR lies among the documents and would be read as some: {self.index_dir}. "
-                "Put it elsewhere, or let its name begin with a dot."
-            )
-        if self.models_dir and _is_visible_in(self.models_dir, self.docs_dir) and not self.documents:
-            raise ValueError(
-                f"RAG_MODELS_DIR lies among the documents: {self.models_dir}. "
-                "Put it elsewhere, or let its name begin with a dot."
-            )
-        if self.feedback and os.path.isdir(self.feedback):
-            raise ValueError(f"RAG_FEEDBACK is a folder: {self.feedback}. Name a file in it, or set it to none.")
-        if self.feedback and _is_visible_in(self.feedback, self.docs_dir) and not self.documents:
-            if "feedback" in self.model_fields_set:
-                raise ValueError(
-                    f"RAG_FEEDBACK lies among the documents and would be read as one: {self.feedback}. "
-                    "Put it elsewhere, or let its name begin with a dot."
-                )
+        refuse_contradictions(self)
+        if self.feedback and is_visible_in(self.feedback, self.docs_dir) and not self.documents:
             self.feedback = Path(".feedback.jsonl")  # the chat's own folder is the documents' folder: hidden there
-        if isinstance(self.trace, Path) and os.path.isdir(self.trace):
-            raise ValueError(f"RAG_TRACE is a folder: {self.trace}. Name a file in it, or set it to none.")
-        if isinstance(self.trace, Path) and _is_visible_in(self.trace, self.docs_dir) and not self.documents:
-            raise ValueError(
-                f"RAG_TRACE lies among the documents and would be read as one: {self.trace}. "
-                "Put it elsewhere, or let its name begin with a dot."
-            )
-        if self.index == "qdrant" and not self.qdrant_url:
-            raise ValueError("RAG_INDEX=qdrant needs RAG_QDRANT_URL, for example http://localhost:6333.")
-        for url in ("slm_url", "llm_url", "foundry_local_endpoint", "qdrant_url", "hub_url"):
-            value, name = getattr(self, url), env_names(url)[-1 if url == "foundry_local_endpoint" else 0]
-            if value and not value.startswith(("http://", "https://")):
-                raise ValueError(f"{name} must begin with http:// or https://, was: {value}")
-            if value and not _is_url(value):
-                raise ValueError(f"{name} must be a URL such as http://localhost:8080/v1, was: {value}")
-        for topics in ("escalate_topics", "refine_topics"):
-            for pattern in getattr(self, topics):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
-                    said = f"RAG_{topics.upper()}: {pattern!r} is not a regular expression ({error})."
-                    raise ValueError(said) from error
         return self
-
-
-# What the chat says in each request; other words there would be another question.
-_OWN_FIELDS = frozenset({"messages", "model", "n", "stream"})
-
-
-def _is_visible_in(place: Path, folder: Path) -> bool:
-    inner, outer = os.path.realpath(place), os.path.realpath(folder)
-    below = os.path.relpath(inner, outer) if os.path.splitdrive(inner)[0] == os.path.splitdrive(outer)[0] else ".."
-    return not any(part.startswith(".") for part in Path(below).parts)
-
-
-def _is_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
 
 
 def env_names(field: str) -> list[str]:
@@ -450,7 +388,7 @@ def _env_file() -> dict[str, str | None]:
 
 
 # Read by the tests and the browser, not by the product.
-_OURS_ELSEWHERE = {"RAG_CHROMIUM"}
+_OURS_ELSEWHERE = {"RAG_CHROMIUM", "RAG_TEST_ONNX"}
 
 _SAYINGS = {
     "greater_than_equal": "must be at least {ge}",
@@ -476,7 +414,8 @@ def _sentence(detail: Any) -> str:
     names = env_names(field) if field in Settings.model_fields else _siblings(field)
     values = {**_env_file(), **os.environ}
     name = next((name for name in names if name in values), names[0])
-    saying = _SAYINGS.get(detail["type"], str(detail["msg"]).lower()).format(**detail.get("ctx", {}))
+    said = str(detail["msg"]).lower().removeprefix("value error, ")
+    saying = _SAYINGS.get(detail["type"], said).format(**detail.get("ctx", {}))
     was = f", was: {values[name]}" if name in values and not re.search("KEY|TOKEN$", name) else ""
     return f"{name} {saying}{was}"
 

@@ -14,9 +14,11 @@ LAYERS: list[set[str]] = [
     {
         "rag",
         "rag.arrays",
+        "rag.contradictions",
         "rag.errors",
         "rag.languages",
         "rag.machine",
+        "rag.naming",
         "rag.okapi",
         "rag.savelock",
         "rag.telling",

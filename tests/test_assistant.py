@@ -25,6 +25,7 @@ from rag.rules import Ledger
 from rag.settings import Settings
 from rag.timings import Stopwatch
 from tests.conftest import events_of
+from tests.foundry_server import GPT, PHI, foundry_server
 from tests.model_server import model_server, models
 
 pytestmark = pytest.mark.anyio
@@ -500,3 +501,39 @@ async def test_the_check_says_which_calibration_is_in_use(make_assistant: Make, 
     assert texts[1].startswith(f"fault The shipped weights are used: {tmp_path / 'mistyped.json'} is not there.")
     assert "python -m rag calibrate" in texts[1]
     assert texts[2].startswith("ok shipped: fitted on ")
+
+
+@pytest.mark.model
+async def test_a_service_that_waits_for_its_small_model_is_looked_at_again(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody configured it, and the large one is there: the warning stays until it is mended, and no longer."""
+    async with foundry_server(catalogue={GPT: "gpt-oss-20b"}) as server:
+        monkeypatch.setattr("rag.backends.foundry.USUAL_URL", server.url)
+        assistant = build_assistant(Settings(docs_dir=docs))
+        await assistant.start()
+        assert assistant.models is not None
+        first = assistant.models.slm
+        for _ in range(2):
+            assert "foundry model download phi-4-mini" in assistant.faults[0]
+            await assistant.look_again()
+            assert assistant.models.slm is first
+        server.catalogue = {PHI: "phi-4-mini", GPT: "gpt-oss-20b"}
+        await assistant.look_again()
+        assert (assistant.faults, assistant.models.at_once) == ([], 1)
+        async with assistant.slot():
+            waiting = asyncio.create_task(assistant.slot().__aenter__())
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            waiting.cancel()
+        await assistant.stop()
+
+
+async def test_fitted_weights_are_used_for_the_id_that_an_alias_became(docs: Path, tmp_path: Path) -> None:
+    """The file was made for what answers, not for what was asked for."""
+    async with foundry_server() as server:
+        path = calibrated(tmp_path, model=PHI)
+        assistant = build_assistant(Settings(docs_dir=docs, foundry_local_endpoint=server.url, calibration=path))
+        await assistant.start()
+        assert (assistant.calibration_fault, assistant.knobs.min_confidence) == ("", 0.9)
+        await assistant.stop()

@@ -121,7 +121,7 @@ class TestFoundryLocal(BackendSuite):
     async def backend(self) -> AsyncGenerator[Backend, None]:
         """A service that says a word after the other."""
         async with foundry_server(answer=" ".join(WORDS * 20), pause_s=PIECE_S) as server:
-            model = FoundryLocal("phi-4-mini", lambda tell: look_at(server.url))
+            model = FoundryLocal("phi-4-mini", lambda alias, tell: look_at(server.url))
             await model.start()
             yield model
             await model.stop()
@@ -130,7 +130,7 @@ class TestFoundryLocal(BackendSuite):
     async def broken(self) -> AsyncGenerator[Backend, None]:
         """A service that has not downloaded the model."""
         async with foundry_server(downloaded=set()) as server:
-            model = FoundryLocal("phi-4-mini", lambda tell: look_at(server.url))
+            model = FoundryLocal("phi-4-mini", lambda alias, tell: look_at(server.url))
             yield model
             await model.stop()
 

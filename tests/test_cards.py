@@ -39,6 +39,7 @@ def test_the_shipped_file_knows_the_models_of_the_workshop_and_the_embedded_one(
         ("phi-4", "phi-4"),
         ("phi-4:latest", "phi-4"),
         ("phi-40", None),
+        ("phi-4-reasoning", None),
         ("my-phi-4-mini", None),
         ("", None),
     ],

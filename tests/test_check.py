@@ -19,7 +19,7 @@ from rag.backends.endpoint import fault_of, loaded_models
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.check import index_of, look_at, memory_for, trace_of
-from rag.errors import ModelBroke
+from rag.errors import ModelBroke, ModelUnavailable
 from rag.homes import home_of
 from rag.machine import Memory, in_words, memory, resident, size_of
 from rag.probing import Finding, look_at_model
@@ -230,12 +230,13 @@ async def test_a_wrong_address_is_told_in_words_with_the_right_one(routes: Route
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A certificate that nobody trusts."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A certificate that nobody trusts, and its file."""
     folder = tmp_path_factory.mktemp("tls")
     try:
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+             "-addext", "subjectAltName=IP:127.0.0.1",
              "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip
@@ -243,23 +244,29 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
         pytest.skip("no openssl to make a certificate with")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
+    return context, folder / "cert.pem"
 
 
 async def test_a_certificate_that_is_not_trusted_is_told_and_so_are_http_and_https_mistaken(
-    certificate: ssl.SSLContext,
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused is refused: none of it is 'no model server there'."""
+    """Refused is refused: none of it is 'no model server there'. The remedy that is named helps."""
     routes = {LISTS: [BOTH], CHAT: ANSWER}
-    async with routed(routes, certificate) as secure, routed(routes) as plain:
+    async with routed(routes, certificate[0]) as secure, routed(routes) as plain:
         async with remote(f"https://{secure}") as backend:
             bad = await found_of(backend)
+            with pytest.raises(ModelUnavailable, match=r"certificate that is not trusted .* Set SSL_CERT_FILE"):
+                await backend.start()
+        with monkeypatch.context() as patch:
+            patch.setenv("SSL_CERT_FILE", str(certificate[1]))
+            async with remote(f"https://{secure}") as backend:
+                good = await found_of(backend)
         async with remote(f"https://{plain}") as backend:
             not_secure = await found_of(backend)
         not_plain = await fault_of(f"http://{secure}/v1", role="LLM")
-    assert bad.state == "fault"
+    assert (bad.state, good.state) == ("fault", "ok")
     assert f"https://{secure}/v1 shows a certificate that is not trusted (self-signed certificate)." in bad.text
-    assert f"set RAG_SLM_URL to http://{secure}/v1" in bad.text
+    assert "SSL_CERT_FILE" in bad.text
     assert not_secure.text == f"https://{plain}/v1 does not speak https. Set RAG_SLM_URL to http://{plain}/v1."
     assert not_plain == f"http://{secure}/v1 does not speak http. Set RAG_LLM_URL to https://{secure}/v1."
 

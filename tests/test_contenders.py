@@ -61,7 +61,7 @@ async def test_names_are_resolved(names: list[str], expected: list[str]) -> None
     [
         pytest.param(["slm", "llm"], ["phi-4-mini", "gpt-oss-20b"], id="roles"),
         pytest.param(["phi-4-mini", "gpt-oss-20b"], ["phi-4-mini", "gpt-oss-20b"], id="aliases"),
-        pytest.param(["qwen"], ["qwen"], id="another of its models"),
+        pytest.param(["qwen2.5-0.5b"], ["qwen2.5-0.5b"], id="another of its models"),
         pytest.param([], [PHI, "gpt-oss-20b", "SmolLM2-135M-Instruct"], id="what is loaded, and the roles"),
     ],
 )

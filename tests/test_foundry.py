@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from rag.backends.base import Done, Text
 from rag.backends.choose import Models, choose_models
@@ -19,7 +22,7 @@ from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
 from rag.settings import Settings
 from tests.conftest import events_of
 from tests.foundry_server import GPT, PHI, FoundryServer, foundry_command, foundry_server
-from tests.model_server import model_server, models, status
+from tests.model_server import HEAD, chunk, model_server, models, status
 
 pytestmark = pytest.mark.anyio
 
@@ -38,13 +41,13 @@ async def no_command(command: Sequence[str]) -> str | None:
     return None
 
 
-def local(server: FoundryServer, alias: str = "phi-4-mini") -> FoundryLocal:
+def local(server: FoundryServer, alias: str = "phi-4-mini", **options: Any) -> FoundryLocal:
     """A model of that service, wherever it is by now."""
 
-    async def find(tell: object) -> Service | None:
+    async def find(alias: str, tell: object) -> Service | None:
         return await look_at(server.url + server.prefix)
 
-    return FoundryLocal(alias, find)
+    return FoundryLocal(alias, find, **options)
 
 
 async def said(model: FoundryLocal) -> tuple[str, str]:
@@ -152,7 +155,7 @@ async def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("rag.backends.foundry._COMMAND_S", 0.2)
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "foundry").write_text(f'#!/bin/sh\necho $$ >> "{tmp_path}/pids"\nexec sleep 60\n')
+    (folder / "foundry").write_text(f'#!/bin/sh\necho $$ >> "{tmp_path}/pids"\nsleep 60\n')
     (folder / "foundry").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     assert await find_service() is None
@@ -176,15 +179,37 @@ async def test_an_alias_is_loaded_and_its_id_answers(dialect: str, prefix: str) 
         await model.stop()
 
 
-async def test_a_loaded_model_is_not_loaded_again() -> None:
-    """Neither at start nor when it is started twice."""
+async def test_a_model_that_is_loaded_is_asked_for_once() -> None:
+    """By its id not at all, by its alias at the first start: only the service knows which id that is."""
     async with foundry_server(loaded={PHI}) as server:
-        model = local(server)
-        await model.start()
-        await model.start()
-        await said(model)
-        assert not [path for path in server.asked if "/load/" in path]
-        await model.stop()
+        for alias, loads in ((PHI, 0), (PHI.rpartition(":")[0], 0), ("phi-4-mini", 1)):
+            server.asked.clear()
+            model = local(server, alias)
+            await model.start()
+            await model.start()
+            await said(model)
+            assert len([path for path in server.asked if "/load/" in path]) == loads
+            await model.stop()
+
+
+FAMILY = {
+    "Phi-4-generic-cpu:1": "phi-4",
+    PHI: "phi-4-mini",
+    "Phi-4-mini-reasoning-generic-cpu:2": "phi-4-mini-reasoning",
+    "deepseek-r1-distill-qwen-7b-generic-cpu:3": "deepseek-r1-7b",
+}
+
+
+@pytest.mark.parametrize("loaded", [set(), set(FAMILY), {PHI}, {"Phi-4-mini-reasoning-generic-cpu:2"}])
+@pytest.mark.parametrize("known", list(FAMILY))
+async def test_an_alias_is_never_taken_for_another_model(known: str, loaded: set[str]) -> None:
+    """phi-4 is the beginning of phi-4-mini's name, and deepseek-r1-7b of no name at all."""
+    async with foundry_server(catalogue=FAMILY, downloaded=set(FAMILY), loaded=set(loaded)) as server:
+        for _ in range(2):  # the second finds it loaded
+            model = local(server, FAMILY[known])
+            assert (await said(model))[1] == known
+            assert (await said(model))[1] == known
+            await model.stop()
 
 
 async def test_a_service_that_restarted_on_another_port_is_found_again() -> None:
@@ -225,6 +250,138 @@ async def test_a_service_that_is_gone_is_told_of_and_comes_back() -> None:
         await server.open()
         assert (await said(model))[1] == PHI
         await model.stop()
+
+
+async def test_a_service_gives_way_on_its_port_and_is_found_elsewhere() -> None:
+    """What lives there now sends a page to whoever asks."""
+    async with foundry_server() as server:
+        model = local(server)
+        await said(model)
+        port = int(server.url.rpartition(":")[2])
+        await server.close()
+        page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+        async with model_server([page], listed=page, port=port):
+            await server.open()
+            assert (await said(model))[1] == PHI
+            await model.stop()
+
+
+async def test_an_answer_that_has_begun_is_not_asked_for_again() -> None:
+    """The reader would see it twice."""
+    async with model_server([HEAD, chunk("It is")], listed=models("phi-4-mini")) as server:
+
+        async def find(alias: str, tell: object) -> Service | None:
+            return await look_at(server.url)
+
+        model = FoundryLocal("phi-4-mini", find)
+        with pytest.raises(ModelBroke, match="stopped in mid-answer"):
+            await said(model)
+        assert len(server.bodies) == 1
+        await model.stop()
+
+
+async def test_a_look_at_a_busy_service_does_not_break_an_answer() -> None:
+    """A model that is lost meanwhile is let go of when its readers are done."""
+    async with foundry_server(answer="one two three four five", pause_s=0.05) as server:
+        model = local(server)
+        await model.start()
+        answer = asyncio.create_task(said(model))
+        while not server.busy:
+            await asyncio.sleep(0.01)
+        server.loaded.clear()
+        await model.start()
+        assert (await answer)[0] == "one two three four five"
+        assert (await said(model))[1] == PHI
+        await model.stop()
+
+
+async def test_one_question_is_answered_at_a_time() -> None:
+    """By both models of a service together, unless somebody wants it otherwise."""
+    for turn, most in ((asyncio.Lock(), 1), (None, 2)):
+        async with foundry_server(pause_s=0.02) as server:
+            small, large = local(server, turn=turn), local(server, "gpt-oss-20b", turn=turn)
+            await asyncio.gather(small.start(), large.start())
+            await asyncio.gather(said(small), said(large))
+            assert server.most_at_once == most
+            await small.stop()
+            await large.stop()
+
+
+async def test_a_password_in_the_address_is_not_shown() -> None:
+    """Neither where it runs, nor in what goes wrong."""
+    async with foundry_server() as server:
+        secret = server.url.replace("http://", "http://me:s3cret@")
+        found = await choose_models(Settings(foundry_local_endpoint=secret))
+        await found.slm.start()
+        assert "s3cret" not in found.slm.where
+        await server.close()
+        with pytest.raises(ModelUnavailable) as error:
+            await said(found.slm)  # type: ignore[arg-type]
+        assert "s3cret" not in str(error.value)
+        await found.slm.stop()
+
+
+async def test_a_service_elsewhere_than_configured_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine it is used; another machine's has not moved to this one."""
+    async with foundry_server() as server:
+        monkeypatch.setattr("rag.backends.foundry.USUAL_URL", server.url)
+        found = await chosen(foundry_local_endpoint="http://127.0.0.1:9", slm_api_key=SecretStr("k"))
+        assert found.faults == (
+            "FOUNDRY_LOCAL_ENDPOINT http://127.0.0.1:9 does not answer; "
+            f"Foundry Local was found at {server.url} and is used.",
+        )
+        await found.slm.stop()
+        assert await find_service("http://192.0.2.1:9", run=no_command) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("[[" * 100_000, id="nested"),
+        pytest.param("running on http://[::1", id="half an address"),
+        pytest.param('{"webUrls": ["http://[::1"]}', id="half an address in JSON"),
+        pytest.param("See https://example.org/foundry for help.", id="a manual"),
+    ],
+)
+async def test_whatever_the_command_prints_does_no_harm(told: str) -> None:
+    """And nobody but this machine is asked."""
+
+    async def run(command: Sequence[str]) -> str | None:
+        return told
+
+    assert await find_service(run=run) is None
+
+
+@posix
+async def test_a_command_that_cannot_be_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is no program."""
+    (tmp_path / "foundry").write_bytes(b"\x7fELF and nothing more")
+    (tmp_path / "foundry").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert await find_service() is None
+
+
+@posix
+async def test_a_command_that_leaves_something_running_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it started holds its output open; what it printed counts."""
+    async with foundry_server() as server:
+        script = f"#!/bin/sh\nsleep 20 &\necho $! > '{tmp_path}/pid'\necho '{{\"webUrls\": [\"{server.url}\"]}}'\n"
+        (tmp_path / "foundry").write_text(script)
+        (tmp_path / "foundry").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        began = time.monotonic()
+        found = await find_service()
+        assert found and found.root == server.url
+        assert time.monotonic() - began < 5
+        os.kill(int((tmp_path / "pid").read_text()), 9)
+
+
+async def test_an_endless_page_is_not_read_to_its_end() -> None:
+    """A megabyte tells enough."""
+    async with model_server(listed=b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + b"x" * 5_000_000) as server:
+        assert await look_at(server.url) is None
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def runtime(tmp_path: Path) -> AsyncGenerator[FoundryRuntime, None]:
 def of(runtime: FoundryRuntime, alias: str) -> FoundryLocal:
     """A model of that runtime."""
 
-    async def find(tell: object) -> Service:
+    async def find(alias: str, tell: object) -> Service:
         return await runtime.service(alias, lambda text: None)
 
     return FoundryLocal(alias, find)
@@ -96,6 +96,35 @@ async def test_a_folder_that_is_no_model_is_told_of(runtime: FoundryRuntime) -> 
     """With its path."""
     with pytest.raises(ModelRefused, match=r"own/broken"):
         await of(runtime, "broken").start()
+
+
+@installed
+async def test_a_start_that_is_cancelled_leaves_a_runtime_that_can_be_used(runtime: FoundryRuntime) -> None:
+    """Stop while it begins; the SDK would refuse a second one."""
+    work = asyncio.create_task(of(runtime, "phi-4-mini").start())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    with pytest.raises(ModelUnavailable, match="phi-4-mini is not on this machine"):
+        await of(runtime, "phi-4-mini").start()
+
+
+@installed
+@has_model
+async def test_a_folder_that_moved_is_registered_anew(tmp_path: Path) -> None:
+    """The SDK remembers the old one across runs."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "SmolLM2-moved").symlink_to(ONNX.absolute())
+    for name in ("one", "two"):
+        made = FoundryRuntime(tmp_path / name, tmp_path / "cache", NOWHERE)
+        model = of(made, "SmolLM2-moved")
+        await model.start()
+        assert model.label == "SmolLM2-moved:1"
+        await model.stop()
+        await made.stop()
+        (tmp_path / name / "SmolLM2-moved").unlink()
 
 
 @installed

@@ -85,7 +85,7 @@ def _cards(assistant: Assistant) -> str:
     models = assistant.models
     labels = [backend.label for backend in (models.slm, models.llm) if backend] if models else []
     known = [(label, card) for label in labels if (card := assistant.cards.of(label)) and card.line]
-    return "".join(f"\n\n{label}: {card.line}." for label, card in known)
+    return "".join(f"\n\n{label}: {card.line.rstrip('.')}." for label, card in known)
 
 
 def starters(assistant: Assistant) -> list[cl.Starter]:

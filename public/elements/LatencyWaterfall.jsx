@@ -233,9 +233,9 @@ function Facts({ metadata, data, names }) {
         <>
           <dt>Cost</dt>
           <dd>
-            {servers === null ? 'not known: the server has no price' : null}
+            {servers === null ? 'not known: the server’s tokens or its price are not known' : null}
             {servers > 0 ? money(servers, cost.currency) : null}
-            {servers === 0 && local !== null ? 'nothing for models run locally' : null}
+            {servers === 0 && local !== null ? 'nothing' : null}
             {cloud === null || cloud <= 0 ? null : (
               <span className="gr-quiet">{local === null ? '' : ' · '}in the cloud about {money(cloud, cost.currency)}</span>
             )}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +113,9 @@ async def _choose(settings: Settings, chosen: Mapping[Role, Path]) -> Models:
         f"There is no large model: set RAG_LLM_URL to a server that has {settings.llm_model}, or RAG_LLM_GGUF, or "
         "download one with python -m rag models."
     )
+    if "llm_model" in settings.model_fields_set and isinstance(slm, OpenAICompatible | FoundryLocal):
+        near = difflib.get_close_matches(settings.llm_model, await _listed(slm), n=1, cutoff=0.4)
+        why += f" The small model's server lists {near[0]}: was that meant?" if near else ""
     return Models(slm, None, why, tuple(faults))
 
 
@@ -135,10 +139,12 @@ async def _choose_slm(
     elif lacking := await foundry.lacks_small():
         faults.append(lacking)
         return _embedded(settings, None)
+    elif foundry.elsewhere:
+        faults.append(foundry.elsewhere)
     return foundry.model("slm")
 
 
-async def _listed(backend: OpenAICompatible) -> list[str]:
+async def _listed(backend: OpenAICompatible | FoundryLocal) -> list[str]:
     try:
         return await backend.list_models()
     except ModelError:

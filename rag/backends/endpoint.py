@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
-from rag.backends.openai_compatible import display_url, is_loopback
+from rag.backends.openai_compatible import display_url, trust, untrusted
 
 _Error = TypeVar("_Error", bound=BaseException)
 
@@ -61,7 +61,7 @@ class _Seen:
         return "html" in self.kind or self.body.lstrip()[:1] == b"<"
 
 
-async def fault_of(url: str, *, role: str) -> str | None:
+async def fault_of(url: str, *, role: str, setting: str = "") -> str | None:
     """
     Say what is wrong with an address, and which one is right if it can be found; None if nothing can be told.
 
@@ -70,8 +70,9 @@ async def fault_of(url: str, *, role: str) -> str | None:
     Args:
         url: the base address that the client uses.
         role: `SLM` or `LLM`, to name the setting.
+        setting: its name, if that is another one.
     """
-    shown, setting = display_url(url), f"RAG_{role}_URL"
+    shown, setting = display_url(url), setting or f"RAG_{role}_URL"
     async with _client(url) as http:
         seen = await _get(http, f"{url}/models")
         if seen.error is not None:
@@ -116,12 +117,9 @@ async def _unreachable(error: Exception, url: str, setting: str) -> str | None:
     shown = display_url(url)
     secure = url.startswith("https://")
     turned = "http" + url[5:] if secure else "https" + url[4:]
+    if why := untrusted(error):
+        return f"{shown} {why}"
     tls = _cause(error, ssl.SSLError)
-    if isinstance(tls, ssl.SSLCertVerificationError):
-        remedy = f"If that is your own server, set {setting} to {display_url(turned)}"
-        if not is_loopback(url):
-            remedy = "Set SSL_CERT_FILE to the file of its certificate authority"
-        return f"{shown} shows a certificate that is not trusted ({tls.verify_message}). {remedy}."
     silent = isinstance(error, httpx2.ReadTimeout)  # a server may wait for the end of what it cannot read
     if tls is not None or silent or isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
         async with _client(turned) as http:
@@ -168,7 +166,7 @@ async def _get(http: httpx2.AsyncClient, url: str) -> _Seen:
 
 
 def _client(url: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(trust_env=not is_loopback(url), follow_redirects=False, timeout=_PATIENCE_S)
+    return httpx2.AsyncClient(**trust(url), follow_redirects=False, timeout=_PATIENCE_S)
 
 
 def _cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:

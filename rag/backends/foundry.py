@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,8 +18,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx2
 
-from rag.backends.openai_compatible import display_url, is_loopback, resolve_model
+from rag.backends.openai_compatible import display_url, is_loopback, trust
 from rag.errors import ModelBroke, ModelRefused, ModelUnavailable
+from rag.naming import closest, is_exactly, may_mean
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,9 @@ _COMMAND_S = 8.0
 _ANSWER_S = 2.0
 _LIST_S = 15.0  # without a network the first list takes 5 s
 _LOAD_S = 900.0
+_DRAIN_S = 0.5
+_POLL_S = 0.02
+_MOST_BYTES = 1 << 20
 _URL = re.compile(r"https?://[^\s\"'<>,;]+")
 
 #: Runs a command and returns what it printed; None if there is none, or it failed.
@@ -43,11 +50,13 @@ class Service:
         root: its address without a path.
         catalogue: the path of one of its catalogues, such as `/catalogs/local`; empty: the public one.
         dialect: `new` (`/models/load`), `old` (`/openai/load`), or `plain`: it speaks chat completions only.
+        remedy: what to do about a model that it does not load, if that is not to download it.
     """
 
     root: str
     catalogue: str = ""
     dialect: Literal["new", "old", "plain"] = "new"
+    remedy: str = ""
 
     @property
     def url(self) -> str:
@@ -65,12 +74,13 @@ class Service:
             return await self.listed()
         return _ids(await self._get("/models/loaded" if self.dialect == "new" else "/openai/loadedmodels", _LIST_S))
 
-    async def load(self, model: str) -> str:
+    async def load(self, model: str, *, known: str = "") -> str:
         """
         Load a model if it is not loaded.
 
         Args:
             model: an alias, such as `phi-4-mini`, or an id.
+            known: the id that answered to it before.
 
         Returns:
             The id that answers to it.
@@ -79,20 +89,28 @@ class Service:
             ModelError: it is not downloaded, not known, or does not fit.
         """
         before = await self.loaded()
-        found = resolve_model(model, before, only_one_will_do=self.dialect == "plain")
-        if found or self.dialect == "plain":
-            return found or model
+        if self.dialect == "plain":
+            return closest(model, before) or model
+        if same := next((one for one in before if is_exactly(model, one)), None):
+            return same
         if self.dialect == "new":
             await self._get(f"/models/load/{quote(model, safe='')}", _LOAD_S, model=model)
         else:
             kept = _ids(await self._get("/openai/models", _LIST_S))  # it loads by id only
-            wanted = resolve_model(model, kept, only_one_will_do=False) or model
-            await self._get(f"/openai/load/{quote(wanted, safe='')}", _LOAD_S, model=model)
+            await self._get(f"/openai/load/{quote(closest(model, kept) or model, safe='')}", _LOAD_S, model=model)
         after = await self.loaded()
+        if known in after:
+            return known
         new = [one for one in after if one not in before]
-        found = resolve_model(model, after, only_one_will_do=False) or (new[0] if len(new) == 1 else None)
+        # It does not say which id it loaded, nor whether there was anything to load.
+        fitting = [closest(model, new), closest(model, after), *(new if len(new) == 1 else [])]
+        alike = [one for one in after if may_mean(model, one)]
+        found = next(filter(None, fitting), alike[0] if len(alike) == 1 else None)
         if found is None:
-            raise ModelBroke(f"Foundry Local says that it loaded {model}, and does not list it. Restart Foundry Local.")
+            raise ModelBroke(
+                f"Foundry Local loaded {model}; which of {', '.join(after) or 'no models'} that is cannot be told. "
+                "Use the id in place of the alias."
+            )
         return found
 
     async def _get(self, path: str, seconds: float, *, model: str = "") -> Any:
@@ -106,13 +124,13 @@ class Service:
             raise gone(self.root) from error
         if status >= 400 and model:
             listed = await self._nearest(model) if status == 404 else ""
-            remedy = listed or f"Download it with: foundry model download {model}."
+            remedy = listed or self.remedy or f"Download it with: foundry model download {model}."
             raise ModelRefused(f"Foundry Local did not load {model} ({status}): {_said(body)} {remedy}", status=status)
         if status >= 400:
             raise ModelRefused(f"Foundry Local at {display_url(address)} failed ({status}).", status=status)
         try:
             return json.loads(body) if body.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             if model:
                 return None  # older services confirm in words
             raise ModelBroke(f"{display_url(address)} did not send JSON. Is it Foundry Local?") from None
@@ -137,6 +155,9 @@ def address_of(url: str) -> tuple[str, str]:
 
     >>> address_of("http://localhost:5273/"), address_of("http://localhost:5273/catalogs/local/v1/models")
     (('http://localhost:5273', ''), ('http://localhost:5273', '/catalogs/local'))
+
+    Raises:
+        ValueError: it is no URL.
     """
     parts = urlsplit(url.strip())
     catalogue = re.match(r"/catalogs/[^/]+", parts.path)
@@ -155,11 +176,13 @@ async def find_service(endpoint: str | None = None, *, run: Run | None = None) -
     Returns:
         The first that answers; None if none does.
     """
-    if endpoint and (found := await look_at(endpoint)):
-        return found
+    if endpoint:
+        found = await look_at(endpoint)
+        if found or not _is_here(endpoint):  # another machine's service has not moved to this one
+            return found
     for command in _COMMANDS:
         printed = await (run or _printed)(command)
-        for url in urls_in(printed or ""):
+        for url in filter(_is_here, urls_in(printed or "")):  # not those of a manual that it points to
             if found := await look_at(url):
                 return found
     found = await look_at(USUAL_URL)
@@ -170,14 +193,17 @@ async def find_service(endpoint: str | None = None, *, run: Run | None = None) -
 
 async def look_at(url: str) -> Service | None:
     """The service at an address, if one answers there."""
-    root, catalogue = address_of(url)
+    try:
+        root, catalogue = address_of(url)
+    except ValueError:
+        return None
     for path, dialect in (("/status", "new"), ("/openai/status", "old"), ("/v1/models", "plain")):
         try:
             status, body = await _fetch(f"{root}{catalogue if dialect == 'plain' else ''}{path}", _ANSWER_S)
             told = json.loads(body) if status == 200 else None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL, httpx2.UnsupportedProtocol):
             return None
-        except (httpx2.HTTPError, TimeoutError, ValueError):
+        except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError):
             continue
         if isinstance(told, dict) and ("endpoints" in told or "data" in told):
             return Service(root, catalogue, dialect)  # type: ignore[arg-type]
@@ -197,12 +223,19 @@ def urls_in(printed: str) -> list[str]:
             continue
         try:
             found, _ = decoder.raw_decode(printed, at)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         urls = found.get("webUrls")
         if isinstance(urls, list):
             return [url for url in urls if isinstance(url, str) and _URL.match(url)]
-    return [url.rstrip(".!)]") for url in _URL.findall(printed)]
+    return [url.rstrip(".!)") for url in _URL.findall(printed)]
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return is_loopback(url)
+    except ValueError:
+        return False
 
 
 async def _lists_any(service: Service) -> bool:
@@ -214,31 +247,71 @@ async def _lists_any(service: Service) -> bool:
 
 async def _fetch(url: str, seconds: float) -> tuple[int, str]:
     timeout = httpx2.Timeout(seconds, connect=min(seconds, _ANSWER_S))
-    async with httpx2.AsyncClient(timeout=timeout, trust_env=not is_loopback(url)) as client:
-        async with asyncio.timeout(seconds):
-            response = await client.get(url)
-        return response.status_code, response.text
+    async with (
+        asyncio.timeout(seconds),
+        httpx2.AsyncClient(timeout=timeout, **trust(url)) as client,
+        client.stream("GET", url) as response,
+    ):
+        body = b""
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > _MOST_BYTES:
+                break
+        return response.status_code, body.decode("utf-8", "replace")
 
 
 async def _printed(command: Sequence[str]) -> str | None:
     program = shutil.which(command[0])
     if program is None:
         return None
-    process = await asyncio.create_subprocess_exec(
-        program, *command[1:], stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
     try:
-        async with asyncio.timeout(_COMMAND_S):
-            printed, _ = await process.communicate()
-    except TimeoutError:
-        log.warning("%s did not end within %g s and is ignored", " ".join(command), _COMMAND_S)
+        process = await asyncio.create_subprocess_exec(
+            program, *command[1:], stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        log.warning("%s cannot be run and is ignored (%s)", program, error.strerror)
         return None
+    printed = bytearray()
+    reader = asyncio.create_task(_read(process, printed))
+    try:
+        if await _ends(process, _COMMAND_S):
+            await asyncio.wait([reader], timeout=_DRAIN_S)
+        else:
+            log.warning("%s did not end within %g s", " ".join(command), _COMMAND_S)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        reader.cancel()
+        await asyncio.wait([reader])
+        await _end(process)
     return printed.decode("utf-8", "replace") if process.returncode == 0 else None
+
+
+async def _ends(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Whether a process ends in time. Its own `wait` also waits for its output, which what it started may hold open."""
+    for _ in range(max(1, round(seconds / _POLL_S))):
+        if process.returncode is not None:
+            return True
+        await asyncio.sleep(_POLL_S)
+    return process.returncode is not None
+
+
+async def _read(process: asyncio.subprocess.Process, printed: bytearray) -> None:
+    while process.stdout and (piece := await process.stdout.read(_MOST_BYTES)) and len(printed) < _MOST_BYTES:
+        printed += piece
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a process that has not ended, with what it has started, and let go of its output."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        await _ends(process, _DRAIN_S)
+    transport = getattr(process, "_transport", None)  # or the pipe stays open as long as somebody writes into it
+    if transport is not None:
+        transport.close()
 
 
 def _ids(found: Any) -> list[str]:
@@ -252,7 +325,7 @@ def _ids(found: Any) -> list[str]:
 def _said(body: str) -> str:
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = body
     inner = told.get("error", told.get("message", "")) if isinstance(told, dict) else told
     text = inner.get("message", "") if isinstance(inner, dict) else inner

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rag.backends.foundry import Service, find_service
+from rag.backends.foundry import Service, address_of, find_service
 from rag.backends.foundry_local import FoundryLocal
 from rag.backends.foundry_runtime import FoundryRuntime
-from rag.backends.openai_compatible import Deadlines, resolve_model
+from rag.backends.openai_compatible import Deadlines, display_url
 from rag.errors import ModelError
+from rag.naming import may_mean
 from rag.settings import Settings
 
 
@@ -20,6 +22,18 @@ class FoundryChoice:
     settings: Settings
     found: Service | None
     runtime: FoundryRuntime | None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # it is made for one question at a time
+
+    @property
+    def elsewhere(self) -> str:
+        """That it is not where it was configured to be, in words; empty if it is."""
+        endpoint = self.settings.foundry_local_endpoint
+        if not self.found or not endpoint or address_of(endpoint)[0] == self.found.root:
+            return ""
+        return (
+            f"FOUNDRY_LOCAL_ENDPOINT {display_url(endpoint)} does not answer; Foundry Local was found at "
+            f"{display_url(self.found.root)} and is used."
+        )
 
     @classmethod
     async def of(cls, settings: Settings, *, other_small: bool, other_large: bool) -> FoundryChoice | None:
@@ -44,7 +58,7 @@ class FoundryChoice:
         settings, alias = self.settings, self.settings.slm_model if role == "slm" else self.settings.llm_model
         key = settings.llm_api_key if role == "llm" else settings.slm_api_key
 
-        async def find(tell: Callable[[str], None]) -> Service | None:
+        async def find(alias: str, tell: Callable[[str], None]) -> Service | None:
             if self.runtime:
                 return await self.runtime.service(alias, tell)
             return await find_service(settings.foundry_local_endpoint)
@@ -53,10 +67,12 @@ class FoundryChoice:
             alias,
             find,
             role=role.upper(),
+            endpoint=settings.foundry_local_endpoint,
             api_key=key.get_secret_value(),
             deadlines=deadlines_of(settings),
             retry_backoff_s=settings.retry_backoff if settings.retry_on_fail else None,
             extra_body=settings.llm_extra_body if role == "llm" else settings.slm_extra_body,
+            turn=None if "slots" in settings.model_fields_set else self.turn,
             stop=self.runtime.stop if self.runtime else None,
         )
 
@@ -72,14 +88,14 @@ class FoundryChoice:
         if self.found is None or self.settings.foundry_local_endpoint or await _known(self.found, name):
             return ""
         return (
-            f"Foundry Local at {self.found.url} has no model {name}, so the embedded model answers. Download it with "
-            f"foundry model download {name}, name another one with SLM_ALIAS, or set RAG_FOUNDRY=off."
+            f"Foundry Local at {display_url(self.found.url)} has no model {name}, so the embedded model answers. "
+            f"Download it with foundry model download {name}, name another one with SLM_ALIAS, or set RAG_FOUNDRY=off."
         )
 
 
 async def _known(service: Service, model: str) -> bool:
     try:
-        return bool(resolve_model(model, [*await service.loaded(), *await service.listed()], only_one_will_do=False))
+        return any(may_mean(model, one) for one in [*await service.loaded(), *await service.listed()])
     except ModelError:
         return False
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rag.backends.foundry import Service
 from rag.errors import ModelBroke, ModelRefused, ModelUnavailable
 
 log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 _CONFIG = "genai_config.json"  # what makes a folder a model of this runtime
 
@@ -53,18 +57,10 @@ class FoundryRuntime:
         """
         async with self._lock:
             if self._manager is None:
-                self._cancelled.clear()
-                self._manager = await asyncio.to_thread(_started, self._cache, self._catalogue)
-            # A cancelled download ends in its thread, for which the lock must wait.
-            work = asyncio.ensure_future(asyncio.to_thread(self._provide, alias, tell))
-            try:
-                catalogue = await asyncio.shield(work)
-            except asyncio.CancelledError:
-                self._cancelled.set()
-                await asyncio.wait([work])
-                self._cancelled.clear()
-                raise
-            return Service(self._manager.urls[0].rstrip("/"), catalogue)
+                await self._in_thread(self._start)
+            catalogue = await self._in_thread(lambda: self._provide(alias, tell))
+            remedy = "Look at its folder in RAG_FOUNDRY_MODELS." if catalogue else ""
+            return Service(self._manager.urls[0].rstrip("/"), catalogue, remedy=remedy)
 
     async def stop(self) -> None:
         """Unload the models and end the service."""
@@ -73,6 +69,24 @@ class FoundryRuntime:
             manager, self._manager = self._manager, None
             if manager is not None:
                 await asyncio.to_thread(_ended, manager)
+
+    async def _in_thread(self, do: Callable[[], _Result]) -> _Result:
+        """Work that cannot be broken off: who cancels it waits for its end, which a download brings about at once."""
+        work = asyncio.ensure_future(asyncio.to_thread(do))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            self._cancelled.clear()
+            if not work.cancelled():
+                work.exception()  # nobody else will ask for it
+            raise
+
+    def _start(self) -> None:
+        self._manager = _started(self._cache, self._catalogue)
 
     def _provide(self, alias: str, tell: Callable[[str], None]) -> str:
         """Have the model on the disk; returns the path of its catalogue."""
@@ -102,9 +116,13 @@ class FoundryRuntime:
         sdk = importlib.import_module("foundry_local_sdk.catalog")
         builder = importlib.import_module("foundry_local_sdk.model_info").ModelInfoBuilder
         local = self._manager.get_catalog(sdk.CatalogType.LOCAL)
-        if local.get_model(alias) is not None:
-            return
+        known = local.get_model(alias)
         try:
+            # It remembers what was registered, also of an earlier run with another folder.
+            if known is not None and os.path.realpath(known.get_path() or "") == os.path.realpath(folder):
+                return
+            if known is not None:
+                local.unregister_model(alias)
             with builder() as told:
                 told.set_string_property("task", "chat-completion")
                 local.register_model(str(folder.absolute()), f"{alias}:1", told)
@@ -116,13 +134,15 @@ class FoundryRuntime:
     def _unknown(self, alias: str, names: list[str]) -> str:
         own = [path.parent.name for path in self._own.glob(f"*/{_CONFIG}")] if self._own else []
         known = sorted({*names, *own})
-        if not names:
-            return (
-                f"Foundry Local's list of models cannot be reached, and {alias} is not on this machine. Connect to the "
-                "network once, or set RAG_FOUNDRY_MODELS to a folder of models."
-            )
         near = get_close_matches(alias, known, n=1, cutoff=0.4)
-        return f"Foundry Local has no model {alias}." + (f" Did you mean {near[0]}?" if near else "")
+        hint = f" Did you mean {near[0]}?" if near else ""
+        if names:
+            return f"Foundry Local has no model {alias}.{hint}"
+        folder = f"and is not in {self._own}" if self._own else "nor is RAG_FOUNDRY_MODELS set to a folder of models"
+        return (
+            f"Foundry Local's list of models cannot be reached, {alias} is not on this machine, {folder}.{hint} "
+            "Connect to the network once."
+        )
 
 
 def _started(cache: Path | None, catalogue: str | None) -> Any:

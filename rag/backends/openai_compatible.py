@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import random
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from openai.types.chat import ChatCompletionChunk
 from rag.backends.base import Done, Opened, Piece, Reasoning, Usage
 from rag.backends.channels import Sorter
 from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
+from rag.naming import closest
 from rag.prompts import Message
 
 log = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ class OpenAICompatible:
         # Kept connections are dropped by llama.cpp when it likes; on loopback a new one costs next to nothing.
         loopback = is_loopback(self.url)
         http = httpx2.AsyncClient(
-            trust_env=not loopback,
+            **trust(self.url),
             follow_redirects=False,
             limits=httpx2.Limits(max_keepalive_connections=0 if loopback else 20),
             timeout=httpx2.Timeout(None, connect=self._deadlines.connect_s),
@@ -296,6 +298,8 @@ class OpenAICompatible:
             return self._refused(error)
         if isinstance(error, openai.APITimeoutError | openai.APIConnectionError) and not begun:
             cause = error.__cause__
+            if why := untrusted(error):
+                return ModelUnavailable(f"{self._name()} {why}")
             if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout) or cause is None:
                 return ModelUnavailable(f"No model server at {self.where}. Start it, or set RAG_{self._role}_URL.")
         if isinstance(error, TimeoutError):
@@ -352,6 +356,27 @@ def display_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def trust(url: str) -> dict[str, Any]:
+    """
+    Whom an HTTP client trusts on the way to an address: for this machine no proxy, and the certificates of the system.
+
+    `SSL_CERT_FILE` adds one's own in either case.
+    """
+    if not is_loopback(url):
+        return {"trust_env": True}
+    return {"trust_env": False, **({"verify": ssl.create_default_context()} if url.startswith("https:") else {})}
+
+
+def untrusted(error: BaseException | None) -> str | None:
+    """That a server's certificate is not trusted and what to do, in words, if that is behind an error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    remedy = "Set SSL_CERT_FILE to the file of its certificate, or of the authority that signed it."
+    return f"shows a certificate that is not trusted ({error.verify_message}). {remedy}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this very machine."""
     host = urlsplit(url).hostname or ""
@@ -373,12 +398,7 @@ def resolve_model(wanted: str, listed: Sequence[str], *, only_one_will_do: bool 
     >>> resolve_model("phi-4-mini", ["Phi-4-mini-instruct-generic-cpu:5", "qwen2.5-0.5b"])
     'Phi-4-mini-instruct-generic-cpu:5'
     """
-    if wanted in listed:
-        return wanted
-    similar = [model for model in listed if model.casefold().rsplit("/", 1)[-1].startswith(wanted.casefold())]
-    if similar:  # phi-4-mini means phi-4-mini-instruct, not phi-4-mini-reasoning
-        return min(similar, key=lambda model: ("instruct" not in model.casefold(), len(model)))
-    return listed[0] if only_one_will_do and len(listed) == 1 else None
+    return closest(wanted, listed) or (listed[0] if only_one_will_do and len(listed) == 1 else None)
 
 
 def _readable(content: object) -> str:

@@ -30,7 +30,7 @@ def report(options: argparse.Namespace, settings: Settings) -> int:
     if options.out:
         _refuse(options.out, options.recordings, settings, force=options.force)
     found = read_recordings(options.recordings)
-    known = Cards(settings.models_file)
+    known = Cards(settings.models_file, wanted="models_file" in settings.model_fields_set)
     known.refresh()
     if known.fault:
         print(known.fault, file=sys.stderr)

@@ -18,6 +18,7 @@ from rag.backends.foundry_local import FoundryLocal
 from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
 from rag.errors import ModelError, ModelUnavailable
 from rag.machine import memory, resident
+from rag.naming import closest
 from rag.settings import Settings
 
 #: The names that mean a role, not a model.
@@ -219,7 +220,7 @@ class _Found:
             if isinstance(known, OpenAICompatible) and (known.url, known.label) == (server.url, listed):
                 return Contender(alias, known)
             is_its = isinstance(known, FoundryLocal) and isinstance(server, FoundryLocal)
-            if known and is_its and resolve_model(getattr(known, "alias", ""), [listed], only_one_will_do=False):
+            if known and is_its and closest(getattr(known, "alias", ""), [listed]):
                 return Contender(alias, known)
         return Contender(alias, self._opened(server.with_model(listed)))
 
