@@ -52,7 +52,7 @@ class Card:
         licence: as its maker names it.
         context: the longest prompt and answer together, in tokens.
         price_in, price_out: what a million prompt and completion tokens cost, in US dollars.
-        notes: a sentence for a reader.
+        notes: a sentence for whoever reads the file.
     """
 
     alias: str
@@ -75,7 +75,6 @@ class Card:
             f"{self.price_in:g} and {self.price_out:g} $ for a million tokens in and out"
             if self.price_in is not None and self.price_out is not None
             else "",
-            self.notes,
         ]
         return " · ".join(filter(None, known))
 
