@@ -39,9 +39,12 @@ WORDS = (
 
 
 def prompt(size: int, number: int) -> list[dict[str, str]]:
-    """About so many tokens that no other prompt begins with."""
-    words = [f"{number}", *(WORDS[(number * 7 + at * (1 + number % 3)) % len(WORDS)] for at in range(size))]
-    return [{"role": "user", "content": f"{' '.join(words[: max(10, size - 25)])}. Tell a story about these words."}]
+    """About so many tokens, in sentences that no other prompt begins with."""
+    told = [f"Page {number}."]
+    for at in range(max(1, size // 8 - 4)):
+        one, other = WORDS[(number + at) % len(WORDS)], WORDS[(number * 5 + at * 3) % len(WORDS)]
+        told.append(f"The {one} stands beside the {other}.")
+    return [{"role": "user", "content": f"{' '.join(told)} Write a long story about the {WORDS[number % len(WORDS)]}."}]
 
 
 async def calls(backend: Backend, size: int, numbers: range) -> list[Call]:
@@ -71,8 +74,8 @@ async def measure(own: Path, cache: Path, rounds: int) -> dict[str, Any]:
         for way in WAYS:
             runtime = FoundryRuntime(own, cache, NOWHERE)
 
-            async def find(tell: Any, runtime: FoundryRuntime = runtime) -> Service:
-                return await runtime.service(NAME, tell)
+            async def find(alias: str, tell: Any, runtime: FoundryRuntime = runtime) -> Service:
+                return await runtime.service(alias, tell)
 
             backend: Backend = (
                 Embedded(None, slots=1) if way == WAYS[0] else FoundryLocal(NAME, find, stop=runtime.stop)
