@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 USUAL_URL = "http://127.0.0.1:5273"
 # What prints the address of a service, the newer command first.
 _COMMANDS = (("foundry", "server", "status", "-o", "json"), ("foundry", "service", "status"))
-_COMMAND_S = 8.0
+_COMMAND_S = 5.0
 _ANSWER_S = 2.0
 _LIST_S = 15.0  # without a network the first list takes 5 s
 _LOAD_S = 900.0

@@ -48,7 +48,7 @@ async def _aloud(assistant: Assistant, question: str, mode: Mode | None) -> Answ
                 case Token(text=text):
                     print(text, end="", file=sys.stderr, flush=True)
                 case Escalated(reason=reason):
-                    print(f"\n{reason}: asking the large model", file=sys.stderr)
+                    print(f"\n{reason.rstrip('.')}: asking the large model", file=sys.stderr)
                 case Answered(answer=answer):
                     print(file=sys.stderr)
                     if answer.draft and answer.route in ("quoted", "abstained"):
