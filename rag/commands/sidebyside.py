@@ -9,10 +9,12 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from rag.commands.columns import SideBySide, fit, readable
+from rag.commands.columns import SideBySide, fit, readable, redrawn
 from rag.commands.tables import answers_of, bench_table, comparison_table
 from rag.commands.terminal import Progress, open_library, print_json, refuse_among_documents
 from rag.errors import DocumentsError, FileError, ModelError, ModelUnavailable
@@ -195,11 +197,8 @@ async def _compared(
     """The comparison, whether its answers were streamed to the terminal, and whether it was stopped."""
     stage = _stage(found, brief, quiet=options.json)
     comparison = Comparison(found, brief, show=stage.add if stage else lambda place, text: None)
-    try:
+    async with redrawn(stage) if stage else nullcontext():
         stopped = await _until_stopped(comparison.run())
-    finally:
-        if stage:
-            stage.end()
     return comparison, stage is not None, stopped
 
 
@@ -207,7 +206,7 @@ def _stage(found: Sequence[Contender], brief: Brief, *, quiet: bool) -> SideBySi
     if quiet or not sys.stderr.isatty():
         return None
     size = shutil.get_terminal_size()
-    names = [one.alias for one in found]
+    names = [readable(one.alias) for one in found]
     # The terminals of Windows before Windows Terminal do not draw at a place that is told to them.
     draws = os.environ.get("TERM") != "dumb" and (os.name != "nt" or "WT_SESSION" in os.environ)
     if draws and fit(len(found), size.columns):
@@ -221,14 +220,21 @@ class _OneByOne:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._at: int | None = None
+        self._coming: SimpleQueue[tuple[int, str]] = SimpleQueue()
 
     def add(self, place: int, text: str) -> None:
-        if place != self._at:
-            print(f"{'' if self._at is None else chr(10)}── {self._names[place]} ──", file=sys.stderr)
-            self._at = place
-        print(readable(text), end="", file=sys.stderr, flush=True)
+        self._coming.put((place, text))
+
+    def draw(self) -> None:
+        while not self._coming.empty():
+            place, text = self._coming.get()
+            if place != self._at:
+                print(f"{'' if self._at is None else chr(10)}── {readable(self._names[place])} ──", file=sys.stderr)
+                self._at = place
+            print(readable(text), end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
+        self.draw()
         print(file=sys.stderr)
 
 
