@@ -53,6 +53,13 @@ async def test_a_row_has_the_workshops_fields_first() -> None:
     assert (slm["scores"], slm["judge"], slm["judged_itself"], slm["evidence"]) == (None, None, False, [])
 
 
+async def test_what_a_model_thinks_is_billed() -> None:
+    """`tokens` are the answer's; what a cloud bills has the reasoning in it."""
+    (row,) = await rows_of(contender("Hi.", Script(SLM, reasoning="Let me see.")), prices=(1.0, 10.0))
+    assert (row["tokens"], row["completion_tokens"], row["reasoning_tokens"]) == (3, 6, 3)
+    assert row["cost_cloud_equivalent"] == pytest.approx((2 * 1.0 + 6 * 10.0) / 1e6)
+
+
 async def test_all_are_asked_the_same_with_the_same_evidence() -> None:
     """Word for word, after a greeting that counts for nothing."""
     one, two = contender("Hi.", SLM), contender("Hi.", LLM, alias="llm")

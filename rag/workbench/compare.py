@@ -230,6 +230,8 @@ def _row(one: Outcome, brief: Brief, reference: Call | None) -> dict[str, Any]:
         "first_token_latency_sec": round(call.ttft_s, 4),
         "decode_tokens_per_sec": None if decode is None else round(decode, 2),
         "prompt_tokens": call.usage.prompt if call.usage else None,
+        "completion_tokens": call.usage.completion if call.usage else None,
+        "reasoning_tokens": call.reasoning,
         "tokens_counted": call.counted,
         "finish": call.finish,
         "speed_up": round(reference.total_s / call.total_s, 3) if reference and call.total_s > 0 else None,

@@ -27,6 +27,8 @@ _OF_COMPARE = {
     "first_token_latency_avg": "first_token_latency_sec",
     "decode_tokens_per_sec_avg": "decode_tokens_per_sec",
     "prompt_tokens_avg": "prompt_tokens",
+    "completion_tokens_avg": "completion_tokens",
+    "reasoning_tokens_avg": "reasoning_tokens",
 }
 _OF_MACHINE = {"cores": "{} cores", "memory_gb": "{} GB of memory"}
 _ASKED = ("prompts", "prompt", "evidence", "max_tokens", "temperature", "together")
@@ -57,6 +59,7 @@ class Measured:
         workshop: whether the row was made by the original workshop's script, whose tokens a second count the prompt's.
         rounds, rounds_ok: how often each prompt was asked, and answered; `prompts` is how many there were.
         prompt_tokens_avg, completion_tokens_avg: tokens an answer; `tokens` is their sum where only that is known.
+        reasoning_tokens_avg: how many of the completion tokens were reasoning.
         tokens_counted: by whom, `server` or `pieces`, which is an estimate.
         facets: the share of the expected facets that the answers have, 0 to 1.
         scores: of the rubric, 1 to 5, by name.
@@ -94,6 +97,7 @@ class Measured:
     prompts: float | None = None
     prompt_tokens_avg: float | None = None
     completion_tokens_avg: float | None = None
+    reasoning_tokens_avg: float | None = None
     tokens: float | None = None
     memory_mb: float | None = None
     disk_mb: float | None = None
@@ -264,7 +268,9 @@ def _row(row: Any, place: str, path: Path, usual: Kind) -> Measured:
             numbers[name] = _number(row.get(theirs), f"{place}: {theirs}")
         numbers["rounds"] = None if numbers["latency_avg"] is None else 1.0
         if numbers["prompt_tokens_avg"] is not None:  # the workshop's script tells the sum alone
-            numbers["completion_tokens_avg"], numbers["tokens"] = numbers["tokens"], None
+            if numbers["completion_tokens_avg"] is None:
+                numbers["completion_tokens_avg"] = numbers["tokens"]
+            numbers["tokens"] = None
     else:
         numbers["tokens"] = None
     label = texts.pop("label") or seen_text(path.stem) or "recording"
