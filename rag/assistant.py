@@ -13,6 +13,7 @@ from typing import Literal
 
 from rag.backends.base import Backend, is_ours
 from rag.backends.choose import Models, choose_models
+from rag.backends.custom import limit
 from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
@@ -400,6 +401,8 @@ class Assistant:
         self.knobs = replace(self.knobs, min_confidence=self.settings.min_confidence if fitted is None else fitted)
 
     def _new_router(self, models: Models) -> HybridRouter:
+        waits = {"first_text_s": self.settings.first_text_s, "between_texts_s": self.settings.between_texts_s}
+        limit((models.slm, models.llm), **waits)
         return HybridRouter(
             models.slm,
             models.llm,

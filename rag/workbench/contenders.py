@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rag.backends.base import Backend
 from rag.backends.choose import Models, choose_models
+from rag.backends.custom import limit
 from rag.backends.embedded import Embedded, label_of
 from rag.backends.foundry_local import FoundryLocal
 from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
@@ -108,7 +109,9 @@ async def contenders(settings: Settings, names: Sequence[str]) -> AsyncIterator[
     Raises:
         ModelUnavailable: there is no model of that name, or none at all.
     """
-    found = _Found(settings, await choose_models(settings))
+    models = await choose_models(settings)
+    limit((models.slm, models.llm), first_text_s=settings.first_text_s, between_texts_s=settings.between_texts_s)
+    found = _Found(settings, models)
     try:
         await found.look_around()
         yield found.named(names) if names else found.all()
