@@ -23,7 +23,7 @@ from rag.costs import Price
 from rag.documents import Document
 from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Event, Retrieved, Waiting
-from rag.evidence import Evidence, bearing, coverage, is_near, quotable, within
+from rag.evidence import Evidence, bearing, coverage, is_enough, quotable, within
 from rag.followup import standalone
 from rag.generation import Reply, Task
 from rag.journal import Journal, open_journal
@@ -275,7 +275,7 @@ class Assistant:
         share = await asyncio.to_thread(coverage, query.text, evidence, weight=weight)
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence, quotes, query, shelf)
-        if not evidence or (share < self.settings.min_coverage and not is_near(hits)):
+        if not is_enough(evidence, share, hits, min_coverage=self.settings.min_coverage):
             abstention = await abstain(
                 query.text, shelf, evidence, share, watch, min_coverage=self.settings.min_coverage
             )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from rag.backends.base import Usage
 from rag.backends.scripted import Script, ScriptedBackend
+from rag.bm25 import Hit
 from rag.chunking import Chunk
 from rag.errors import FileError, ModelBroke
 from rag.evidence import Evidence
+from rag.shelf import Shelf
 from rag.workbench.annotations import BY_HAND, read_filled_in, to_fill_in
-from rag.workbench.compare import Brief, Comparison
+from rag.workbench.compare import Brief, Comparison, evidence_for
 from rag.workbench.contenders import Contender
 from rag.workbench.marks import Marks
 
@@ -152,6 +154,29 @@ async def test_a_stop_keeps_the_answers_that_are_whole(together: bool) -> None:
     assert (second["error"], second["sample"]) == ("Stopped before its answer was whole.", "a")
     assert isinstance(slow.backend, ScriptedBackend)
     assert slow.backend.open == 0
+
+
+class Near:
+    """Documents with one sentence that has one word of many, and this nearness in meaning."""
+
+    def __init__(self, near: float) -> None:
+        self._hit = Hit(EVIDENCE[0].chunk, 1.0, closeness=1.0, near=(near,))
+
+    def search(self, query: str, *, k: int) -> list[Hit]:
+        """That sentence, whatever is asked."""
+        return [self._hit]
+
+    def weight(self, word: str) -> float:
+        """All alike."""
+        return 1.0
+
+
+@pytest.mark.parametrize(("near", "count"), [(0.9, 1), (0.1, 0)])
+def test_evidence_that_is_near_in_meaning_counts_as_in_the_chat(near: float, count: int) -> None:
+    """Few common words do not matter then."""
+    shelf = cast(Shelf, Near(near))
+    prompt = "Tell whoever calls next week about gates, doors, windows, roofs and any port"
+    assert len(evidence_for(shelf, prompt, k=4, tokens=100, min_coverage=0.5)) == count
 
 
 async def filled(tmp_path: Path, **scores: Any) -> Path:

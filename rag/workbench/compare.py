@@ -11,7 +11,7 @@ from typing import Any
 
 from rag.backends.base import Usage
 from rag.errors import ModelError
-from rag.evidence import Evidence, coverage, gather
+from rag.evidence import Evidence, coverage, gather, is_enough
 from rag.prompts import Message, build_messages
 from rag.shelf import Shelf
 from rag.workbench.contenders import Contender, machine
@@ -105,8 +105,9 @@ def evidence_for(shelf: Shelf, prompt: str, *, k: int, tokens: int, min_coverage
         min_coverage: the least share of the prompt's words in the evidence.
     """
     hits = shelf.search(prompt, k=k)
-    found = tuple(gather(prompt, hits, tokens=tokens, weight=shelf.weight))
-    return found if found and coverage(prompt, found, weight=shelf.weight) >= min_coverage else ()
+    found = gather(prompt, hits, tokens=tokens, weight=shelf.weight)
+    share = coverage(prompt, found, weight=shelf.weight)
+    return found if is_enough(found, share, hits, min_coverage=min_coverage) else ()
 
 
 class Comparison:
