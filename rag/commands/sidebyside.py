@@ -246,16 +246,15 @@ async def _mark(outcomes: Sequence[Outcome], judge: Contender, brief: Brief) -> 
     for one in outcomes:
         if one.call is None or one.contender.backend is None:
             continue
-        answered = one.contender.backend
-        one.judged_itself = (answered.label, answered.where) == (backend.label, backend.where)
-        if one.judged_itself:
-            print(f"{one.contender.alias} marks its own answer: do not rely on these marks.", file=sys.stderr)
         try:
-            one.marks = await marks_by(backend, brief.prompt, one.call.text, brief.evidence)
+            one.marks, model = await marks_by(backend, brief.prompt, one.call.text, brief.evidence)
         except ModelError as error:
             print(f"{one.contender.alias} has no marks: {error}", file=sys.stderr)
             continue
         one.judge = judge.alias
+        one.judged_itself = one.contender.is_same(judge, [one.call.model], [model] if model else [])
+        if one.judged_itself:
+            print(f"{one.contender.alias} marked its own answer: do not rely on these marks.", file=sys.stderr)
         if not one.marks:
             print(f"{judge.alias} gave no marks that can be read for {one.contender.alias}.", file=sys.stderr)
 

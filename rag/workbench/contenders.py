@@ -6,17 +6,18 @@ import asyncio
 import difflib
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rag.backends.base import Backend
 from rag.backends.choose import Models, choose_models
 from rag.backends.custom import limit
 from rag.backends.embedded import Embedded, label_of
 from rag.backends.foundry_local import FoundryLocal
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, resolve_model
 from rag.errors import ModelError, ModelUnavailable
 from rag.machine import memory, resident
 from rag.settings import Settings
@@ -71,6 +72,29 @@ class Contender:
         """Free what it holds on this machine, so that the next one has the machine for itself; it may be asked on."""
         if isinstance(self.backend, Embedded) and not self.shared:
             await self.backend.stop()
+
+    def is_same(self, other: Contender, names: Collection[str], others: Collection[str]) -> bool:
+        """
+        Whether another one is the same model: in the same place, by any name.
+
+        Args:
+            names, others: by which servers called the two, beside those that they were asked by.
+        """
+        if self.backend is None or other.backend is None:
+            return False
+        if self.backend is other.backend:
+            return True
+        mine, theirs = ({one.backend.label, *named} for one, named in ((self, names), (other, others)) if one.backend)
+        return _place(self.backend) == _place(other.backend) and not mine.isdisjoint(theirs)
+
+
+def _place(backend: Backend) -> str:
+    # One server has many spellings of its address on this machine.
+    url = getattr(backend, "url", "")
+    if not isinstance(url, str) or not url:
+        return backend.where
+    host = "localhost" if is_loopback(url) else urlsplit(url).hostname
+    return f"{host}:{urlsplit(url).port}"
 
 
 def machine() -> dict[str, float | None]:
