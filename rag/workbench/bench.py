@@ -113,6 +113,7 @@ class Bench:
                     [{"role": "user", "content": prompt.text}],
                     max_tokens=plan.max_tokens,
                     temperature=plan.temperature,
+                    limited_by="--max-tokens",
                     clock=self._clock,
                 )
             except ModelError as error:

@@ -190,8 +190,9 @@ class Comparison:
             one.call = await timed_call(
                 backend,
                 self._brief.messages,
-                max_tokens=self._brief.max_tokens,
+                max_tokens=one.contender.max_tokens or self._brief.max_tokens,
                 temperature=self._brief.temperature,
+                limited_by=one.contender.limited_by,
                 show=show,
                 clock=self._clock,
             )
@@ -206,7 +207,7 @@ def _row(one: Outcome, brief: Brief, reference: Call | None) -> dict[str, Any]:
         "label": brief.label,
         "prompt": brief.prompt,
         "evidence": [{"document": item.chunk.document, "text": item.text} for item in brief.evidence],
-        "max_tokens": brief.max_tokens,
+        "max_tokens": one.contender.max_tokens or brief.max_tokens,
         "temperature": brief.temperature,
         "together": brief.together,
         "when": one.when,

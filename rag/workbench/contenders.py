@@ -40,12 +40,16 @@ class Contender:
         backend: what answers; None if there is none.
         fault: why there is none, and what to do about it; empty if there is one.
         shared: whether somebody else uses it too, so that it stays loaded.
+        max_tokens: the longest of its answers in a comparison; None: as long as those of the others.
+        limited_by: the setting that says so.
     """
 
     alias: str
     backend: Backend | None
     fault: str = ""
     shared: bool = False
+    max_tokens: int | None = None
+    limited_by: str = "--max-tokens"
 
     @property
     def where(self) -> str | None:

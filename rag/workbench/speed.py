@@ -99,6 +99,7 @@ async def timed_call(
     *,
     max_tokens: int,
     temperature: float,
+    limited_by: str = "",
     show: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Call:
@@ -109,6 +110,7 @@ async def timed_call(
         backend: the model; what it takes to load it counts, so `start` it before.
         messages: the prompt.
         max_tokens, temperature: as for the backend.
+        limited_by: the setting or option that says `max_tokens`, for messages.
         show: is given each piece of the answer as it comes.
         clock: seconds, from anywhere.
 
@@ -138,7 +140,8 @@ async def timed_call(
     ended = clock()
     text = "".join(said)
     if done is None or not text.strip():
-        remedy = f"It used up its {max_tokens} tokens: allow it more." if done and done.finish == "length" else ""
+        more = f"raise {limited_by}" if limited_by else "allow it more"
+        remedy = f"It used up its {max_tokens} tokens: {more}." if done and done.finish == "length" else ""
         raise ModelBroke(f"{backend.label} gave an empty answer. {remedy or 'Ask again, or look at its log.'}")
     return Call(text, first - asked, ended - asked, last - first, done.usage, pieces, done.finish, done.model, thoughts)
 
