@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
         "rag.savelock",
         "rag.telling",
         "rag.timings",
+        "rag.writing",
     },
     {"rag.calibration", "rag.cards", "rag.gguf", "rag.homes"},
     {"rag.text"},
