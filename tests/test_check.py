@@ -24,7 +24,7 @@ from rag.homes import home_of
 from rag.machine import Memory, in_words, memory, resident, size_of
 from rag.probing import Finding, look_at_model
 from rag.settings import Settings
-from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, models, status, usage
+from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, models, status, thought, usage
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +147,17 @@ async def test_with_a_limit_nothing_is_loaded_for_the_check() -> None:
     idle.ready = False
     assert (await found_of(idle, limit_s=8)).state == "ok"
     assert idle.requests == []
+
+
+async def test_a_model_that_only_thinks_in_the_few_tokens_streams_too() -> None:
+    """Its first thought is told, and not as the time of a text."""
+    script = [HEAD, thought("Hm"), thought(","), thought(" so"), chunk(finish="length"), usage(10, 4), DONE]
+    async with routed({LISTS: [BOTH], CHAT: script}) as host, remote(f"http://{host}") as backend:
+        found = await found_of(backend)
+    assert (found.state, found.details["streams"], found.details["ttft_ms"]) == ("ok", True, None)
+    assert "first thought after" in found.text
+    assert ", streams, counts its tokens, reasons at first" in found.text
+    assert "first text" not in found.text
 
 
 async def test_a_server_that_is_slow_is_not_waited_for_beyond_the_limit() -> None:

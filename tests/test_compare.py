@@ -13,6 +13,7 @@ from rag.backends.base import Usage
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.bm25 import Hit
 from rag.chunking import Chunk
+from rag.commands.tables import comparison_table
 from rag.errors import FileError, ModelBroke
 from rag.evidence import Evidence
 from rag.shelf import Shelf
@@ -177,6 +178,49 @@ def test_evidence_that_is_near_in_meaning_counts_as_in_the_chat(near: float, cou
     shelf = cast(Shelf, Near(near))
     prompt = "Tell whoever calls next week about gates, doors, windows, roofs and any port"
     assert len(evidence_for(shelf, prompt, k=4, tokens=100, min_coverage=0.5)) == count
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "wanted"),
+    [
+        pytest.param(1, "latency_sec", float("nan"), "a number or null, was: nan", id="no number"),
+        pytest.param(1, "latency_sec", "1", "a number or null, was: 1", id="a text"),
+        pytest.param(1, "speed_up", float("inf"), "a number or null, was: inf", id="no end"),
+        pytest.param(1, "cost_cloud_equivalent", 10**400, "a number or null, was: 1000", id="too much"),
+        pytest.param(1, "tokens", 2.5, "a whole number or null, was: 2.5", id="half a token"),
+        pytest.param(1, "token_delta", True, "a whole number or null, was: True", id="true"),
+        pytest.param(1, "judge", ["me"], "a text or null, was: ['me']", id="a list of judges"),
+        pytest.param(1, "model", 3, "a text or null, was: 3", id="a model that is none"),
+        pytest.param(1, "judged_itself", "no", "true, false or null, was: no", id="no as a text"),
+        pytest.param(1, "machine", {"a": [float("nan")]}, "without numbers that JSON has not", id="deep inside"),
+        pytest.param(2, "sample", {"a": 1}, "a text or null, was: {'a': 1}", id="sample of a failure"),
+        pytest.param(2, "text", 7, "a text or null, was: 7", id="text of a failure"),
+        pytest.param(2, "model", [], "a text or null, was: []", id="model of a failure"),
+        pytest.param(2, "error", None, "a text, was: None", id="no reason"),
+        pytest.param(2, "alias", " ", "the name of a model, was:  ", id="no name"),
+    ],
+)
+async def test_a_value_that_cannot_be_shown_is_named(
+    tmp_path: Path, place: int, name: str, value: Any, wanted: str
+) -> None:
+    """With its file, row and field; what is read can be drawn as a table and as JSON."""
+    path = await filled(tmp_path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["rows"][place - 1][name] = value
+    path.write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(FileError) as raised:
+        read_filled_in(path)
+    assert f'{path}, row {place}: "{name}" must be {wanted}' in str(raised.value)
+
+
+async def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
+    """As some programs save it."""
+    path = await filled(tmp_path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["rows"][0] |= {"tokens": 12.0, "token_delta": -3.0}
+    path.write_text(json.dumps(found), encoding="utf-8")
+    lines = comparison_table(read_filled_in(path))
+    assert "-3" in lines[1].split()
 
 
 async def filled(tmp_path: Path, **scores: Any) -> Path:
