@@ -9,7 +9,7 @@ import re
 import pytest
 
 from rag.commands.columns import SideBySide, cells, fit, readable, redrawn, table, wrapped
-from rag.commands.tables import bench_table, comparison_table
+from rag.commands.tables import answers_of, bench_table, comparison_table
 
 
 def screen(written: str) -> list[str]:
@@ -177,6 +177,20 @@ def test_the_table_of_bench_fits_a_hundred_places() -> None:
     assert "m: Nobody." in lines
     assert lines[-1].startswith("instead of 10.0, 2.5 times as many: A-model")
     assert any(line.startswith("Tokens counted by us") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["alias", "error", "model", "judge", "text"])
+def test_what_a_server_says_cannot_command_the_terminal_from_a_table(name: str) -> None:
+    """Neither by its models' names nor by its errors."""
+    bad = "phi\x1b]0;title\x07\x1b[2J\x9b1m"
+    failed = {"alias": "b", "error": "No."} | ({name: bad} if name in ("alias", "error") else {})
+    scores = {"coherence": 5, "factuality": 4, "brevity": 3}
+    row = {"alias": "a", "model": "a", "text": "It is.", "judge": "j", "scores": scores, "judged_itself": True}
+    row |= {} if name == "error" else {name: bad}
+    lines = [*comparison_table([row, failed]), *answers_of([row, failed]), *comparison_table([failed])]
+    lines += bench_table([BENCH | ({name: bad} if name in BENCH or name == "model" else {})])
+    assert any("phi" in line for line in lines)
+    assert not any(letter in line for letter in "\x1b\x07\x9b" for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -274,14 +274,18 @@ async def _mark(outcomes: Sequence[Outcome], judge: Contender, brief: Brief) -> 
         try:
             one.marks, model = await marks_by(backend, brief.prompt, one.call.text, brief.evidence)
         except ModelError as error:
-            print(f"{one.contender.alias} has no marks: {error}", file=sys.stderr)
+            _tell(f"{one.contender.alias} has no marks: {error}")
             continue
         one.judge = judge.alias
         one.judged_itself = one.contender.is_same(judge, [one.call.model], [model] if model else [])
         if one.judged_itself:
-            print(f"{one.contender.alias} marked its own answer: do not rely on these marks.", file=sys.stderr)
+            _tell(f"{one.contender.alias} marked its own answer: do not rely on these marks.")
         if not one.marks:
-            print(f"{judge.alias} gave no marks that can be read for {one.contender.alias}.", file=sys.stderr)
+            _tell(f"{judge.alias} gave no marks that can be read for {one.contender.alias}.")
+
+
+def _tell(sentence: str) -> None:
+    print(readable(sentence), file=sys.stderr)
 
 
 def _print_comparison(options: argparse.Namespace, rows: Sequence[dict[str, Any]], *, answers: bool) -> None:
