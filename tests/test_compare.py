@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from rag.backends.base import Usage
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.bm25 import Hit
+from rag.cards import Cards
 from rag.chunking import Chunk
 from rag.commands.tables import comparison_table
+from rag.costs import Price
 from rag.errors import FileError, ModelBroke
 from rag.evidence import Evidence
 from rag.shelf import Shelf
@@ -45,7 +46,7 @@ async def rows_of(*contenders: Contender, **brief: Any) -> list[dict[str, Any]]:
 async def test_a_row_has_the_workshops_fields_first() -> None:
     """`alias, latency_sec, tokens, sample`; the last model is what the others are compared with."""
     slow = Script(LLM, pace_s=0.01)
-    slm, llm = await rows_of(contender("Hi.", SLM), contender("Hi.", slow, alias="llm"), prices=(1.0, 10.0))
+    slm, llm = await rows_of(contender("Hi.", SLM), contender("Hi.", slow, alias="llm"), cloud=Price(1.0, 10.0))
     assert list(slm)[:4] == ["alias", "latency_sec", "tokens", "sample"]
     assert (slm["alias"], slm["tokens"], slm["sample"], slm["text"]) == ("slm", 3, SLM, SLM)
     assert "error" not in slm
@@ -58,7 +59,7 @@ async def test_a_row_has_the_workshops_fields_first() -> None:
 
 async def test_what_a_model_thinks_is_billed() -> None:
     """`tokens` are the answer's; what a cloud bills has the reasoning in it."""
-    (row,) = await rows_of(contender("Hi.", Script(SLM, reasoning="Let me see.")), prices=(1.0, 10.0))
+    (row,) = await rows_of(contender("Hi.", Script(SLM, reasoning="Let me see.")), cloud=Price(1.0, 10.0))
     assert (row["tokens"], row["completion_tokens"], row["reasoning_tokens"]) == (3, 6, 3)
     assert row["cost_cloud_equivalent"] == pytest.approx((2 * 1.0 + 6 * 10.0) / 1e6)
 
@@ -94,21 +95,18 @@ async def test_a_model_that_fails_is_a_row_with_an_error_and_what_it_said_until_
     assert ok["speed_up"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("prices", "usage", "cost"),
-    [
-        pytest.param((0.15, 0.6), Usage(1000, 100), 0.00021, id="known"),
-        pytest.param((None, 0.6), Usage(1000, 100), None, id="no price for the prompt"),
-        pytest.param((0.15, None), Usage(1000, 100), None, id="no price for the answer"),
-        pytest.param((0.15, 0.6), None, None, id="no usage"),
-        pytest.param((0.0, 0.0), Usage(1000, 100), 0.0, id="a price of nothing is a price"),
-    ],
-)
-def test_a_cost_that_is_not_known_is_null(
-    prices: tuple[float | None, float | None], usage: Usage | None, cost: float | None
-) -> None:
-    """Never 0 for want of a price."""
-    assert Brief("?", prices=prices).cost(usage) == cost
+async def test_the_price_of_a_models_card_counts_before_that_of_the_cloud(tmp_path: Path) -> None:
+    """As in a report; a card with half a price has none."""
+    path = tmp_path / "models.json"
+    path.write_text('{"slm": {"price_in": 100, "price_out": 1000}, "llm": {"price_in": 100}}', encoding="utf-8")
+    cards = Cards(path)
+    cards.refresh()
+    found = [contender("Hi.", SLM), contender("Hi.", SLM, alias="llm")]
+    comparison = Comparison(found, Brief("Which port?", cloud=Price(1.0, 10.0)), cards=cards)
+    await comparison.run()
+    costs = [row["cost_cloud_equivalent"] for row in comparison.rows()]
+    assert costs == [pytest.approx((2 * 100 + 3 * 1000) / 1e6), pytest.approx((2 * 1 + 3 * 10) / 1e6)]
+    assert [row["cost_cloud_equivalent"] for row in await rows_of(contender("Hi.", SLM))] == [None]
 
 
 async def test_one_after_the_other_is_the_rule_and_together_on_demand() -> None:

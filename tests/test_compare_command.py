@@ -174,7 +174,7 @@ async def test_marks_by_hand_come_back_in_the_table(pair: Pair, tmp_path: Path) 
     ("arguments", "code", "message"),
     [
         pytest.param(["x", "--scores", "f"], 2, "beside it only --json has a meaning", id="scores and a prompt"),
-        pytest.param(["--scores", "gone.json"], 1, "gone.json cannot be read", id="no scores"),
+        pytest.param(["--scores", "f"], 2, "beside it only --json has a meaning", id="scores and no evidence"),
         pytest.param(["--annotate", "README.md"], 1, "README.md exists already", id="annotate over a file"),
         pytest.param(["--annotate", "a", "--out", "a"], 2, "name the same file", id="the same file"),
         pytest.param([""], 2, "must not be empty", id="empty prompt"),
@@ -187,6 +187,19 @@ def test_what_cannot_be_compared_is_a_sentence(
     found, printed, told = said_by(capsys, "compare", "--no-evidence", *arguments)
     assert (found, printed) == (code, "")
     assert message in told
+
+
+@pytest.mark.parametrize(
+    "beside", [["--max-tokens", "160"], ["--label", "x"], ["--force"], ["--together"], ["--no-evidence"], ["--judge"]]
+)
+def test_what_means_nothing_beside_scores_is_refused(capsys: pytest.CaptureFixture[str], beside: list[str]) -> None:
+    """Whoever gives it wants something that would not happen."""
+    found, printed, told = said_by(capsys, "compare", "--scores", "f", *beside)
+    assert (found, printed) == (2, "")
+    assert "beside it only --json has a meaning" in told
+    found, printed, told = said_by(capsys, "compare", "--scores", "gone.json", "--json")
+    assert (found, printed) == (1, "")
+    assert "gone.json cannot be read" in told
 
 
 async def on_a_terminal(columns: int, *arguments: str, **settings: str) -> tuple[int, str]:

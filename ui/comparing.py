@@ -9,6 +9,7 @@ from typing import Any
 import chainlit as cl
 
 from rag.assistant import Assistant, Knobs
+from rag.costs import Price
 from rag.documents import Document
 from rag.errors import ModelUnavailable, QuestionError, RagError
 from rag.settings import Settings
@@ -72,9 +73,9 @@ class AnswerColumns:
             evidence,
             max_tokens=settings.slm_max_tokens,
             temperature=knobs.temperature,
-            prices=(settings.cloud_price_in, settings.cloud_price_out),
+            cloud=Price(settings.cloud_price_in, settings.cloud_price_out),
         )
-        self._comparison = comparison = Comparison(contenders, brief)
+        self._comparison = comparison = Comparison(contenders, brief, cards=assistant.cards)
         work = asyncio.create_task(comparison.run())
         try:
             while not work.done():

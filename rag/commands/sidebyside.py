@@ -14,9 +14,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from rag.cards import Cards
 from rag.commands.columns import SideBySide, fit, readable, redrawn
 from rag.commands.tables import answers_of, bench_table, comparison_table
 from rag.commands.terminal import Progress, open_library, print_json, refuse_among_documents, write_files
+from rag.costs import Price
 from rag.errors import DocumentsError, FileError, ModelError, ModelUnavailable
 from rag.evidence import Evidence
 from rag.settings import Settings
@@ -29,6 +31,7 @@ from rag.workbench.marks import marks_by
 from rag.workbench.promptset import DEFAULT_PROMPT, OURS, Prompt, read_prompts
 
 _STOPPED = 130
+_LONGEST_ANSWER = 160
 
 
 async def bench(options: argparse.Namespace, settings: Settings) -> int:
@@ -73,14 +76,18 @@ async def compare(options: argparse.Namespace, settings: Settings) -> int:
     brief = Brief(
         prompt,
         await _evidence(prompt, options, settings),
-        max_tokens=options.max_tokens,
+        max_tokens=options.max_tokens or _LONGEST_ANSWER,
         temperature=settings.temperature if options.temperature is None else options.temperature,
         together=options.together,
         label=options.label,
-        prices=(settings.cloud_price_in, settings.cloud_price_out),
+        cloud=Price(settings.cloud_price_in, settings.cloud_price_out),
     )
     names = ["slm", "llm"] if options.models is None else names_in(options.models)
-    comparing = _Comparing(brief, options)
+    cards = Cards(settings.models_file)
+    await asyncio.to_thread(cards.refresh)
+    if cards.fault:
+        _tell(cards.fault)
+    comparing = _Comparing(brief, cards, options)
     stopped = await _until_stopped(comparing.run(settings, names))
     rows = comparing.rows()
     try:
@@ -134,8 +141,12 @@ def _plan(options: argparse.Namespace, settings: Settings) -> Plan:
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
-    asking = ("prompt", "models", "evidence", "together", "temperature", "judge", "annotate", "out", "docs")
-    if options.scores and any(getattr(options, name) not in (None, False) for name in asking):
+    asking = """
+        prompt models evidence together max_tokens temperature judge annotate label out force docs
+    """
+    beside = {name: getattr(options, name) for name in asking.split()}
+    flags = ("together", "force")  # which are false where they are not given; --no-evidence makes evidence so
+    if options.scores and any(value is not None for name, value in beside.items() if value or name not in flags):
         options.wrong("--scores shows a file that was filled in; beside it only --json has a meaning")
     if options.annotate and options.out and options.annotate.absolute() == options.out.absolute():
         options.wrong("--annotate and --out name the same file")
@@ -196,8 +207,9 @@ class _Comparing:
         streamed: whether its answers were shown as they came.
     """
 
-    def __init__(self, brief: Brief, options: argparse.Namespace) -> None:
+    def __init__(self, brief: Brief, cards: Cards, options: argparse.Namespace) -> None:
         self.streamed = False
+        self._cards = cards
         self._brief = brief
         self._options = options
         self._comparison: Comparison | None = None
@@ -221,7 +233,7 @@ class _Comparing:
         stage = _stage(found, self._brief, quiet=self._options.json)
         self.streamed = stage is not None
         show = stage.add if stage else lambda place, text: None
-        self._comparison = comparison = Comparison(found, self._brief, show=show)
+        self._comparison = comparison = Comparison(found, self._brief, cards=self._cards, show=show)
         async with redrawn(stage) if stage else nullcontext():
             await comparison.run()
         return comparison

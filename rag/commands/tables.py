@@ -99,7 +99,8 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [*table(head, shown), *failed, *_answered_as(answered)]
     if len(answered) > 1 and any(row.get("speed_up") is not None for row in answered):
         lines.append(f"speed-up and Δ tokens are against {last}.")
-    lines.append("US$ is what it would cost in a cloud at RAG_CLOUD_PRICE_IN and RAG_CLOUD_PRICE_OUT.")
+    lines.append("US$ is what it would cost in a cloud at the price of the model's card, else at")
+    lines.append("RAG_CLOUD_PRICE_IN and RAG_CLOUD_PRICE_OUT.")
     judges = {row.get("judge") for row in answered if row.get("judge")}
     if marked and judges:
         lines.append(f"Marks from 1 to 5: {', '.join(sorted(f'{one}' for one in judges))}.")
