@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import RagError
+from rag.seen import TURNING
 from rag.workbench.questions import Known, normal
 from rag.writing import write_whole
 
@@ -25,7 +26,6 @@ LONGEST = 500
 # How long another process is waited for that is writing to the same file, in seconds.
 _WAIT_S = 1.0
 # What would turn the text around it, or hide in it.
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 # A file is written anew where more than this share of it is what was taken out.
 _MOST_BLANK = 0.5
 # How often a file is opened again that another process puts a new one in the place of.
@@ -263,7 +263,7 @@ def write_questions(path: Path, made: Exported, *, notes: Path) -> None:
 def _seen(letter: str) -> str:
     if letter.isspace() or unicodedata.category(letter) == "Cc":
         return " " if letter.isspace() else ""
-    return "" if letter in _TURNING or unicodedata.category(letter) == "Cs" else letter
+    return "" if letter in TURNING or unicodedata.category(letter) == "Cs" else letter
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ from rag.backends.base import Backend, Done, Reasoning, Text, Usage
 from rag.backends.endpoint import fault_of, loaded_models
 from rag.backends.foundry_local import FoundryLocal
 from rag.errors import ModelError, ModelRefused
+from rag.prompts import GREETING
 
 # Streaming cannot be seen in one token.
 _TOKENS = 4
-_GREETING = [{"role": "user", "content": "Say hello."}]
 _MOST_NAMED = 5
 
 
@@ -165,7 +165,7 @@ async def _sample(backend: Backend) -> Sample:
     first: float | None = None
     thought: float | None = None
     pieces, thoughts, logprobs, usage, model = 0, 0, False, None, backend.label
-    stream = backend.stream(_GREETING, max_tokens=_TOKENS, temperature=0.0)
+    stream = backend.stream(GREETING, max_tokens=_TOKENS, temperature=0.0)
     async with aclosing(stream) as answer:
         async for piece in answer:
             match piece:

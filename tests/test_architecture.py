@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
         "rag.machine",
         "rag.okapi",
         "rag.savelock",
+        "rag.seen",
         "rag.telling",
         "rag.timings",
         "rag.writing",

@@ -21,7 +21,7 @@ from rag.backends.scripted import Script, ScriptedBackend
 from rag.check import index_of, look_at, memory_for, trace_of
 from rag.errors import ModelBroke
 from rag.homes import home_of
-from rag.machine import Memory, in_words, memory, resident, size_of
+from rag.machine import Memory, memory, resident, size_of, sized
 from rag.probing import Finding, look_at_model
 from rag.settings import Settings
 from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, models, status, thought, usage
@@ -231,7 +231,7 @@ async def test_an_unknown_model_is_told_with_what_there_is() -> None:
         ),
     ],
 )  # fmt: skip
-async def test_a_wrong_address_is_told_in_words_with_the_right_one(routes: Routes, path: str, message: str) -> None:
+async def test_a_wrong_address_is_told_sized_with_the_right_one(routes: Routes, path: str, message: str) -> None:
     """What people write into a setting, and what stands behind it."""
     async with routed(routes) as host, remote(f"http://{host}{path}", retry_backoff_s=None) as backend:
         found = await found_of(backend)
@@ -390,4 +390,4 @@ def test_this_machine_tells_what_it_has(tmp_path: Path) -> None:
     assert resident(2**22 + 1) is None
     assert size_of(tmp_path / "none") is None
     assert size_of(tmp_path) is None
-    assert in_words(1_500_000_000) == "1.5 GB"
+    assert sized(1_500_000_000) == "1.5 GB"

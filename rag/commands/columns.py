@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Protocol, TextIO
 
+from rag.seen import seen
+
 _GAP = " │ "
 _LEAST_WIDTH = 32
 _BETWEEN = "  "
@@ -79,8 +81,7 @@ def readable(text: str) -> str:
     >>> readable("a\\x1b[31mb\\tc\\nd")
     'a[31mb    c\\nd'
     """
-    spaced = text.replace("\t", "    ").replace("\r\n", "\n")
-    return "".join(letter for letter in spaced if letter == "\n" or unicodedata.category(letter) != "Cc")
+    return seen(text).replace("\t", "    ")
 
 
 def wrapped(text: str, width: int) -> list[str]:

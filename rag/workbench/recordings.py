@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag.errors import RagError
+from rag.seen import seen
 from rag.workbench.rows import Row
 from rag.workbench.trace import is_trace, read_trace
 
@@ -34,8 +35,6 @@ _OF_MACHINE = {"cores": "{} cores", "memory_gb": "{} GB of memory"}
 _ASKED = ("prompts", "prompt", "evidence", "max_tokens", "temperature", "together")
 _ONLY_BENCH = ("latency_avg", "latency_p95", "rounds", "tokens_per_sec_avg")
 _ONLY_COMPARE = ("latency_sec", "scores")
-# What would turn the text around it, or hide in it.
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 _WANTED = "Name the --json output of bench, compare or eval, or a trace of eval."
 
 
@@ -200,11 +199,7 @@ def seen_text(text: str, *, longest: int | None = _LONGEST_NAME) -> str:
     >>> seen_text("phi\x1b[31m\u202e-4")
     'phi[31m-4'
     """
-    kept = "".join(
-        letter
-        for letter in text
-        if letter in "\n\t" or (unicodedata.category(letter) not in ("Cc", "Cs") and letter not in _TURNING)
-    ).strip()
+    kept = "".join(letter for letter in seen(text) if unicodedata.category(letter) != "Cs").strip()
     if longest is None:
         return kept
     kept = " ".join(kept.split())

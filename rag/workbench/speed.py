@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from rag.backends.base import Backend, Done, Reasoning, Text, Usage
 from rag.errors import ModelBroke
-from rag.prompts import Message
+from rag.prompts import GREETING, Message
 
-_GREETING: list[Message] = [{"role": "user", "content": "Say hello."}]
 _GREETING_TOKENS = 8
 
 
@@ -155,6 +154,6 @@ async def warm_up(backend: Backend) -> None:
     """
     if not backend.ready:
         await backend.start()
-    async with aclosing(backend.stream(_GREETING, max_tokens=_GREETING_TOKENS, temperature=0.0)) as pieces:
+    async with aclosing(backend.stream(GREETING, max_tokens=_GREETING_TOKENS, temperature=0.0)) as pieces:
         async for _ in pieces:
             pass
