@@ -29,13 +29,13 @@ def write_whole(
         FileExistsError: a file is there, or appeared meanwhile, and `over` is false.
         OSError: it cannot be written.
     """
-    real = os.path.realpath(path)
-    if os.path.exists(real):
+    if path.exists():
         if not over:
             raise FileExistsError(f"{path} exists")
-        if not os.path.isfile(real):
-            Path(real).write_bytes(content)
+        if not path.is_file():
+            path.write_bytes(content)
             return
+    real = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(real), f".writing-{secrets.token_hex(6)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     handle = os.open(temporary, flags, 0o600 if private else 0o666)

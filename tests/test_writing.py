@@ -60,6 +60,16 @@ def test_a_link_is_followed_and_permissions_stay(tmp_path: Path) -> None:
     assert (tmp_path / "own").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs /dev/stdout")
+def test_what_is_no_file_is_written_to() -> None:
+    """Here a pipe, which has a name and no place."""
+    program = (
+        "from pathlib import Path; from rag.writing import write_whole as w; w(Path('/dev/stdout'), b'x', over=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "x"
+
+
 FULL = """
 import resource, sys
 from pathlib import Path
