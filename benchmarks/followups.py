@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.common import conclude, median, quantile, read_qa, rounded, table
 from rag.bm25 import Hit
-from rag.evidence import bearing, coverage, is_near, quote, within
+from rag.evidence import bearing, coverage, is_enough, quote, within
 from rag.followup import Query, standalone
 from rag.library import Library
 from rag.prompts import Turn
@@ -105,7 +105,8 @@ def converse(turns: Sequence[dict[str, Any]], library: Library, way: Way) -> lis
         weight = query.weighing(library.weight)
         found = bearing(query.text, hits[: SETTINGS.k], weight=weight)
         evidence = within(found, SETTINGS.evidence_tokens)
-        abstained = coverage(query.text, evidence, weight=weight) < SETTINGS.min_coverage and not is_near(hits)
+        share = coverage(query.text, evidence, weight=weight)
+        abstained = not is_enough(evidence, share, hits, min_coverage=SETTINGS.min_coverage)
         in_evidence = has_answer(" ".join(one.text for one in evidence), turn["answers"])
         asked.append(Asked(turn, query, place, in_evidence, abstained, spent * 1e3))
         if not abstained:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rag.commands.asking import ask, check, search
+from rag.commands.columns import readable
 from rag.commands.keeping import feedback, load
 from rag.commands.measuring import calibrate, evaluate
 from rag.commands.models import models
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(options.run(options, settings))
         return int(asyncio.run(options.run(options, settings)))
     except RagError as error:
-        print(error, file=sys.stderr)
+        print(readable(str(error)), file=sys.stderr)  # a server may have said it
         return 1
     except BrokenPipeError:  # whoever read has seen enough
         sys.stdout = None  # or Python complains at its end

@@ -13,6 +13,7 @@ from typing import Literal
 
 from rag.backends.base import Backend, is_ours
 from rag.backends.choose import Models, choose_models
+from rag.backends.custom import limit
 from rag.backends.embedded import Embedded
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.calibration import SHIPPED, calibration_for
@@ -22,7 +23,7 @@ from rag.costs import Price
 from rag.documents import Document
 from rag.errors import DocumentsError, ModelError, QuestionError
 from rag.events import Answer, Answered, Event, Retrieved, Waiting
-from rag.evidence import Evidence, bearing, coverage, is_near, quotable, within
+from rag.evidence import Evidence, bearing, coverage, is_enough, quotable, within
 from rag.followup import standalone
 from rag.generation import Reply, Task
 from rag.journal import Journal, open_journal
@@ -288,7 +289,7 @@ class Assistant:
         share = await asyncio.to_thread(coverage, query.text, evidence, weight=weight)
         watch.lap("evidence")
         yield Retrieved(tuple(hits), evidence, quotes, query, shelf)
-        if not evidence or (share < self.settings.min_coverage and not is_near(hits)):
+        if not is_enough(evidence, share, hits, min_coverage=self.settings.min_coverage):
             abstention = await abstain(
                 query.text, shelf, evidence, share, watch, min_coverage=self.settings.min_coverage
             )
@@ -414,6 +415,8 @@ class Assistant:
         self.knobs = replace(self.knobs, min_confidence=self.settings.min_confidence if fitted is None else fitted)
 
     def _new_router(self, models: Models) -> HybridRouter:
+        waits = {"first_text_s": self.settings.first_text_s, "between_texts_s": self.settings.between_texts_s}
+        limit((models.slm, models.llm), **waits)
         return HybridRouter(
             models.slm,
             models.llm,

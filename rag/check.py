@@ -14,7 +14,7 @@ from rag.assistant import Assistant
 from rag.backends.openai_compatible import display_url
 from rag.calibration import SHIPPED
 from rag.homes import home_of
-from rag.machine import Memory, in_words, memory, resident, size_of
+from rag.machine import Memory, memory, resident, size_of, sized
 from rag.probing import Finding, Serves, look_at_model
 from rag.settings import Settings
 
@@ -128,7 +128,7 @@ def index_of(settings: Settings) -> Finding:
         return Finding("index", "ok", f"not yet kept in {home}", {"kept": str(home), "bytes": 0})
     size, written = found
     age_s = max(0.0, time.time() - written)
-    text = f"kept in {home}: {in_words(size)}, last used or written {_age(age_s)} ago"
+    text = f"kept in {home}: {sized(size)}, last used or written {_age(age_s)} ago"
     return Finding("index", "ok", text, {"kept": str(home), "bytes": size, "age_s": round(age_s)})
 
 
@@ -142,18 +142,16 @@ def memory_for(found: Memory, loads: Path | None, *, held: int | None = None) ->
         held: what this process has of it, in bytes, without the model's own process; None: not known.
     """
     details = {"total": found.total, "available": found.available, "resident": held}
-    told = [f"{in_words(found.total)} in this machine"] if found.total else []
-    told += [f"{in_words(found.available)} available"] if found.available is not None else []
-    told += [f"{in_words(held)} in this process"] if held else []
+    told = [f"{sized(found.total)} in this machine"] if found.total else []
+    told += [f"{sized(found.available)} available"] if found.available is not None else []
+    told += [f"{sized(held)} in this process"] if held else []
     text = ", ".join(told) or "this system does not tell"
     try:
         needs = int(os.path.getsize(loads) * _MORE_THAN_THE_FILE) if loads else 0
     except OSError:
         needs = 0
     if loads and found.available is not None and needs > found.available:
-        text += (
-            f". {loads.name} needs about {in_words(needs)}: end other programs, or set RAG_LLM_GGUF to a smaller file."
-        )
+        text += f". {loads.name} needs about {sized(needs)}: end other programs, or set RAG_LLM_GGUF to a smaller file."
         return Finding("memory", "fault", text, {**details, "needed": needs})
     return Finding("memory", "ok", text, {**details})
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rag.backends.base import Usage
+from rag.cards import Cards
 from rag.events import Cost
 
 _MILLION = 1e6
@@ -26,9 +27,21 @@ class Price:
         >>> Price(0.5, 1.5).of(Usage(1000, 100)), Price(None, 1.5).of(Usage(1000, 100))
         (0.00065, None)
         """
-        if usage is None or self.prompt is None or self.completion is None:
+        return None if usage is None else self.dollars(usage.prompt, usage.completion)
+
+    def dollars(self, prompt: float, completion: float) -> float | None:
+        """What so many prompt and completion tokens cost, in US dollars, also on average; None if not known."""
+        if self.prompt is None or self.completion is None:
             return None
-        return (usage.prompt * self.prompt + usage.completion * self.completion) / _MILLION
+        return (prompt * self.prompt + completion * self.completion) / _MILLION
+
+
+def card_price(names: Iterable[str | None], cards: Cards) -> Price | None:
+    """The price of a model's card, found by the first of its names that has one; None unless it says both."""
+    card = next((card for name in names if name and (card := cards.of(name))), None)
+    if card is None or card.price_in is None or card.price_out is None:
+        return None
+    return Price(card.price_in, card.price_out)
 
 
 @dataclass(frozen=True)

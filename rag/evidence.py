@@ -230,6 +230,19 @@ def is_near(hits: Sequence[Hit]) -> bool:
     return max((cosine for hit in hits for cosine in hit.near), default=-1.0) >= _NEAR
 
 
+def is_enough(evidence: Sequence[Evidence], share: float, hits: Sequence[Hit], *, min_coverage: float) -> bool:
+    """
+    Whether evidence bears on a question, so that a model is asked with it.
+
+    Args:
+        evidence: for the prompt.
+        share: its `coverage`.
+        hits: that it is from.
+        min_coverage: the least share, unless a hit `is_near`.
+    """
+    return bool(evidence) and (share >= min_coverage or is_near(hits))
+
+
 def _covered(question: str, one: Evidence, weight: Callable[[str], float]) -> float:
     language = one.chunk.language
     wanted = {word: weight(word) + 0.1 for word in words(question, language)}

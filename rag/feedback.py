@@ -6,19 +6,19 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
-import tempfile
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rag.errors import RagError
+from rag.seen import TURNING
 from rag.workbench.questions import Known, normal
+from rag.writing import write_whole
 
 #: The longest that a reader can write, in characters.
 LONGEST = 500
@@ -26,7 +26,6 @@ LONGEST = 500
 # How long another process is waited for that is writing to the same file, in seconds.
 _WAIT_S = 1.0
 # What would turn the text around it, or hide in it.
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 # A file is written anew where more than this share of it is what was taken out.
 _MOST_BLANK = 0.5
 # How often a file is opened again that another process puts a new one in the place of.
@@ -256,10 +255,7 @@ def write_questions(path: Path, made: Exported, *, notes: Path) -> None:
         raise FeedbackError(f"{path} has the notes themselves. Name another file behind --out.")
     content = made.text.encode("utf-8", "replace")
     try:
-        if path.exists() and not path.is_file():  # a terminal, say
-            path.write_bytes(content)
-        else:
-            _replace(path, content)
+        write_whole(path, content, over=True, private=True)
     except OSError as error:
         raise FeedbackError(f"{path} cannot be written ({error.strerror}). Name another file behind --out.") from error
 
@@ -267,7 +263,7 @@ def write_questions(path: Path, made: Exported, *, notes: Path) -> None:
 def _seen(letter: str) -> str:
     if letter.isspace() or unicodedata.category(letter) == "Cc":
         return " " if letter.isspace() else ""
-    return "" if letter in _TURNING or unicodedata.category(letter) == "Cs" else letter
+    return "" if letter in TURNING or unicodedata.category(letter) == "Cs" else letter
 
 
 @contextlib.contextmanager
@@ -317,25 +313,8 @@ def _tidy(path: Path, file: int, data: bytes) -> None:
     kept = b"".join(line + b"\n" for line in data.split(b"\n") if line.strip())
     if len(data) - len(kept) > _MOST_BLANK * len(data):
         with contextlib.suppress(OSError):  # the blanks do no harm
-            _replace(path, kept, still=lambda: _is_at(path, file) and os.fstat(file).st_size == len(data))
-
-
-def _replace(path: Path, content: bytes, *, still: Callable[[], bool] = lambda: True) -> None:
-    # Whoever reads meanwhile finds the old file or the new one. `still` is asked at last whether it is to be done.
-    real = os.path.realpath(path)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".feedback-", suffix=".tmp")
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        if os.path.exists(real):
-            shutil.copymode(real, temporary)
-        if still():
-            os.replace(temporary, real)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            unchanged = lambda: _is_at(path, file) and os.fstat(file).st_size == len(data)  # noqa: E731
+            write_whole(path, kept, over=True, private=True, still=unchanged)
 
 
 def _lock(file: int) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from rag.backends.chosen import Kept, ModelsFolder, held
 from rag.backends.embedded import CONTEXT_TOKENS
 from rag.errors import DownloadError
-from rag.gguf import LISTED, ROLES, Gguf, Role, sized
+from rag.gguf import LISTED, ROLES, Gguf, Role
 from rag.hub import Hub, Progress, Remote, sha256_of
-from rag.machine import Memory
+from rag.machine import Memory, sized
 
 #: What a disk should have left after a download, in bytes.
 _SPARE_BYTES = 200_000_000

@@ -77,15 +77,3 @@ def find(name: str, listed: Sequence[Gguf] = LISTED) -> Gguf:
     near = difflib.get_close_matches(name.casefold(), [one.name for one in listed], n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(one.name for one in listed)}."
     raise DownloadError(f"No model {name!r} can be downloaded. {hint}")
-
-
-def sized(count: int) -> str:
-    """
-    A number of bytes for people; a GB is a thousand million of them, as on the hub.
-
-    >>> sized(98_400_000), sized(12_110_000_000), sized(999)
-    ('98 MB', '12.1 GB', '1 kB')
-    """
-    if count >= 999_500_000:
-        return f"{count / 1e9:.1f} GB"
-    return f"{count / 1e6:.0f} MB" if count >= 999_500 else f"{count / 1e3:.0f} kB"

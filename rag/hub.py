@@ -22,7 +22,8 @@ from pydantic import SecretStr
 
 from rag.backends.openai_compatible import display_url, is_loopback
 from rag.errors import DownloadError, SettingsError
-from rag.gguf import Gguf, sized
+from rag.gguf import Gguf
+from rag.machine import sized
 
 _PIECE_BYTES = 1 << 20
 _MOST_HOPS = 5

@@ -87,16 +87,16 @@ def size_of(folder: Path) -> tuple[int, float] | None:
     return (sum(one.st_size for one in found), max(one.st_mtime for one in found)) if found else None
 
 
-def in_words(size: int) -> str:
+def sized(count: int) -> str:
     """
-    A number of bytes for a reader.
+    A number of bytes for people; a GB is a thousand million of them, as on the hub.
 
-    >>> in_words(512), in_words(98_000_000), in_words(12_345_678_901)
-    ('1 kB', '98 MB', '12.3 GB')
+    >>> sized(98_400_000), sized(12_110_000_000), sized(999)
+    ('98 MB', '12.1 GB', '1 kB')
     """
-    if size >= 1_000_000_000:
-        return f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.0f} MB" if size >= 1_000_000 else f"{max(1, round(size / 1e3))} kB"
+    if count >= 999_500_000:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 999_500 else f"{count / 1e3:.0f} kB"
 
 
 def _pages() -> int | None:

@@ -14,10 +14,10 @@ from rag.backends.base import Backend, Done, Reasoning, Text, Usage
 from rag.backends.endpoint import fault_of, loaded_models
 from rag.backends.foundry_local import FoundryLocal
 from rag.errors import ModelError, ModelRefused
+from rag.prompts import GREETING
 
 # Streaming cannot be seen in one token.
 _TOKENS = 4
-_GREETING = [{"role": "user", "content": "Say hello."}]
 _MOST_NAMED = 5
 
 
@@ -60,22 +60,26 @@ class Sample:
 
     Attributes:
         ttft_s: seconds until the first text; None if none came.
+        thought_s: seconds until the first piece of reasoning; None if none came.
         pieces: how many texts came.
+        thoughts: how many pieces of reasoning came.
         logprobs: whether they had log-probabilities.
         usage: the tokens, if the server counted them.
         model: as the server reported it.
     """
 
     ttft_s: float | None
+    thought_s: float | None
     pieces: int
+    thoughts: int
     logprobs: bool
     usage: Usage | None
     model: str
 
     @property
     def streams(self) -> bool | None:
-        """Whether the texts came one by one; None where there was too little to tell."""
-        if self.pieces > 1:
+        """Whether texts and reasoning came piece by piece; None where there was too little to tell."""
+        if self.pieces + self.thoughts > 1:
             return True
         return False if self.usage and self.usage.completion > 2 else None
 
@@ -131,11 +135,12 @@ async def _look(role: str, backend: Backend, wanted: str, *, loads: bool) -> Fin
         "usage": sample.usage.to_json() if sample.usage else None,
         "logprobs": sample.logprobs,
     }
-    if sample.ttft_s is None:
+    first = _first(sample)
+    if first is None:
         return Finding(role, "fault", f"{_named(backend)} sent no text to a greeting.", details)
     streaming = {True: "streams", False: "sends all at once, not streamed", None: ""}[sample.streams]
     can = [
-        f"first text after {sample.ttft_s * 1000:.0f} ms",
+        first,
         streaming,
         "counts its tokens" if sample.usage else "does not count its tokens",
         _about_logprobs(sample),
@@ -159,20 +164,28 @@ async def _loaded(backend: Serves) -> list[str] | None:
 async def _sample(backend: Backend) -> Sample:
     asked = time.perf_counter()
     first: float | None = None
-    pieces, logprobs, usage, model = 0, False, None, backend.label
-    stream = backend.stream(_GREETING, max_tokens=_TOKENS, temperature=0.0)
+    thought: float | None = None
+    pieces, thoughts, logprobs, usage, model = 0, 0, False, None, backend.label
+    stream = backend.stream(GREETING, max_tokens=_TOKENS, temperature=0.0)
     async with aclosing(stream) as answer:
         async for piece in answer:
             match piece:
                 case Reasoning():
-                    first = first or time.perf_counter() - asked
+                    thought = thought or time.perf_counter() - asked
+                    thoughts += 1
                 case Text():
                     first = first or time.perf_counter() - asked
                     logprobs = logprobs or piece.logprobs is not None
                     pieces += 1
                 case Done():
                     usage, model = piece.usage, piece.model
-    return Sample(first, pieces, logprobs, usage, model)
+    return Sample(first, thought, pieces, thoughts, logprobs, usage, model)
+
+
+def _first(sample: Sample) -> str | None:
+    if sample.ttft_s is not None:
+        return f"first text after {sample.ttft_s * 1000:.0f} ms"
+    return None if sample.thought_s is None else f"first thought after {sample.thought_s * 1000:.0f} ms"
 
 
 async def _fault(

@@ -12,6 +12,9 @@ Message = dict[str, str]
 # The workshop's contract. It comes first and never changes, so that a server can keep it in its prompt cache.
 SYSTEM = "Answer using ONLY the provided context. If insufficient, say so."
 
+#: What a model is asked that is only to show that it is there, or to be loaded.
+GREETING: list[Message] = [{"role": "user", "content": "Say hello."}]
+
 _REFINE = (
     "Refine and polish this draft answer to the question. Keep its facts, add none that the context does not "
     "have, and correct what the context contradicts."

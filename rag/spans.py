@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,8 @@ def _exporters() -> list[SpanExporter]:
         found = list(importlib.metadata.entry_points(group="opentelemetry_traces_exporter", name=entry))
         if not found:
             raise SettingsError(_INSTALL.format(what=f"the exporter {entry} (OTEL_TRACES_EXPORTER)"))
-        made.append(found[0].load()())
+        # Standard output has the answers, and of --json one document.
+        made.append(found[0].load()(**({"out": sys.stderr} if entry == "console" else {})))
     return made
 
 

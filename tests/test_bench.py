@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rag.backends.base import Done, Text, Usage
+from rag.backends.base import Done, Reasoning, Text, Usage
 from rag.backends.embedded import Embedded, find_embedded_model
 from rag.backends.openai_compatible import OpenAICompatible
 from rag.backends.scripted import Script, ScriptedBackend
@@ -26,8 +26,8 @@ FIELDS = [
     "status", "error", "label", "model", "where", "rounds_ok", "latency_p50", "latency_min", "latency_max",
     "first_token_latency_p50", "first_token_latency_p95", "first_token_latency_min", "first_token_latency_max",
     "decode_tokens_per_sec_avg", "workshop_tokens_per_sec_avg", "prompt_tokens_avg", "completion_tokens_avg",
-    "tokens_counted", "memory_mb", "disk_mb", "facets", "prompts", "max_tokens", "temperature", "sample", "when",
-    "machine",
+    "reasoning_tokens_avg", "tokens_counted", "memory_mb", "disk_mb", "facets", "prompts", "max_tokens", "temperature",
+    "sample", "when", "machine",
 ]  # fmt: skip
 
 
@@ -61,6 +61,9 @@ async def test_a_row_has_the_workshops_fields_first() -> None:
     assert row["when"][10] == "T"
 
 
+_DONE = Done("stop", "served", Usage(30, 100, 95))
+
+
 def answer(*times: float) -> list[At]:
     """A word at each of these times, and the end with the last one."""
     words: list[At] = [(at, Text("word ")) for at in times]
@@ -81,6 +84,18 @@ async def test_the_figures_are_those_of_the_calls_without_the_warm_up() -> None:
     assert row["workshop_tokens_per_sec_avg"] == round((32 / 1 + 32 / 2 + 32 / 3) / 3, 2)
     assert row["decode_tokens_per_sec_avg"] == round((1 / 0.5 + 1 / 1 + 1 / 1.5) / 3, 2)
     assert (row["prompt_tokens_avg"], row["completion_tokens_avg"], row["model"]) == (30.0, 2.0, "served")
+
+
+async def test_what_a_model_thinks_is_billed_and_is_no_part_of_its_rate() -> None:
+    """A hundred tokens are paid for, of which five are the answer's; a report reckons with the hundred."""
+    pieces: list[At] = [(0.1, Reasoning("Hm.")), (1.0, Text("It")), (2.0, Text(" is.")), (2.0, _DONE)]
+    backend = Timed(pieces)
+    bench = Bench([Contender("m", backend)], Plan(ONE, rounds=2), clock=backend.clock)
+    await bench.run()
+    (row,) = bench.rows()
+    assert (row["completion_tokens_avg"], row["reasoning_tokens_avg"]) == (100.0, 95.0)
+    assert (row["tokens_per_sec_avg"], row["decode_tokens_per_sec_avg"]) == (2.5, 4.0)
+    assert row["tokens_counted"] == "server"
 
 
 async def test_the_figures_of_a_single_call_are_that_call() -> None:

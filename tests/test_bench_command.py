@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -133,6 +134,42 @@ async def test_ctrl_c_keeps_what_is_measured(tmp_path: Path) -> None:
     (row,) = json.loads(printed)
     assert (row["status"], row["rounds"], row["rounds_ok"]) == ("partial", 3, 1)
     assert json.loads(await asyncio.to_thread(out.read_text, encoding="utf-8")) == [row]
+
+
+SLOW_TO_CLOSE = """
+import asyncio, sys
+from rag.backends.scripted import ScriptedBackend
+
+class Slow(ScriptedBackend):
+    async def stop(self):
+        print("closing", file=sys.stderr, flush=True)
+        await asyncio.sleep(60)
+
+def make():
+    return Slow("It is so.")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a signal of Unix")
+@pytest.mark.parametrize("command", ["bench", "compare"])
+async def test_a_stop_while_the_models_are_closed_costs_nothing_that_was_measured(tmp_path: Path, command: str) -> None:
+    """All is measured by then."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_CLOSE, encoding="utf-8")
+    options = ["--rounds", "1"] if command == "bench" else ["hello", "--no-evidence"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rag", command, *options, "--models", "slm", "--json",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path,
+        env=environment(RAG_SLM_BACKEND="slow:make"),
+    )  # fmt: skip
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"closing" not in await process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        printed, _ = await process.communicate()
+    assert process.returncode == 130
+    (row,) = json.loads(printed)
+    assert (row["status"], row["sample"]) == ("ok", "It is so.")
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ from rag.backends.scripted import Script, ScriptedBackend
 from rag.check import index_of, look_at, memory_for, trace_of
 from rag.errors import ModelBroke, ModelUnavailable
 from rag.homes import home_of
-from rag.machine import Memory, in_words, memory, resident, size_of
+from rag.machine import Memory, memory, resident, size_of, sized
 from rag.probing import Finding, look_at_model
 from rag.settings import Settings
-from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, models, status, usage
+from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, models, status, thought, usage
 
 pytestmark = pytest.mark.anyio
 
@@ -149,6 +149,17 @@ async def test_with_a_limit_nothing_is_loaded_for_the_check() -> None:
     assert idle.requests == []
 
 
+async def test_a_model_that_only_thinks_in_the_few_tokens_streams_too() -> None:
+    """Its first thought is told, and not as the time of a text."""
+    script = [HEAD, thought("Hm"), thought(","), thought(" so"), chunk(finish="length"), usage(10, 4), DONE]
+    async with routed({LISTS: [BOTH], CHAT: script}) as host, remote(f"http://{host}") as backend:
+        found = await found_of(backend)
+    assert (found.state, found.details["streams"], found.details["ttft_ms"]) == ("ok", True, None)
+    assert "first thought after" in found.text
+    assert ", streams, counts its tokens, reasons at first" in found.text
+    assert "first text" not in found.text
+
+
 async def test_a_server_that_is_slow_is_not_waited_for_beyond_the_limit() -> None:
     """A fault, unless it is busy with an answer of ours."""
     async with routed({LISTS: [BOTH], CHAT: [HEAD, 5.0]}) as host, remote(f"http://{host}") as backend:
@@ -220,7 +231,7 @@ async def test_an_unknown_model_is_told_with_what_there_is() -> None:
         ),
     ],
 )  # fmt: skip
-async def test_a_wrong_address_is_told_in_words_with_the_right_one(routes: Routes, path: str, message: str) -> None:
+async def test_a_wrong_address_is_told_sized_with_the_right_one(routes: Routes, path: str, message: str) -> None:
     """What people write into a setting, and what stands behind it."""
     async with routed(routes) as host, remote(f"http://{host}{path}", retry_backoff_s=None) as backend:
         found = await found_of(backend)
@@ -386,4 +397,4 @@ def test_this_machine_tells_what_it_has(tmp_path: Path) -> None:
     assert resident(2**22 + 1) is None
     assert size_of(tmp_path / "none") is None
     assert size_of(tmp_path) is None
-    assert in_words(1_500_000_000) == "1.5 GB"
+    assert sized(1_500_000_000) == "1.5 GB"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 
 import pytest
 
-from rag.commands.columns import SideBySide, cells, fit, readable, table, wrapped
-from rag.commands.tables import bench_table, comparison_table
+from rag.commands.columns import SideBySide, cells, fit, readable, redrawn, table, wrapped
+from rag.commands.tables import answers_of, bench_table, comparison_table
 
 
 def screen(written: str) -> list[str]:
@@ -50,6 +51,7 @@ def test_an_answer_longer_than_the_terminal_is_whole_in_the_end() -> None:
     stage = SideBySide(["a", "b"], out, width=83, height=8)
     for number in range(20):
         stage.add(0, f"line {number}\n")
+        stage.draw()
     growing = screen(out.getvalue())
     assert len(growing) <= 8
     assert growing[0].startswith("a ")
@@ -61,10 +63,75 @@ def test_an_answer_longer_than_the_terminal_is_whole_in_the_end() -> None:
 def test_a_model_cannot_command_the_terminal() -> None:
     """What it writes is text."""
     out = io.StringIO()
-    SideBySide(["a", "b"], out, width=83, height=24).add(0, "\x1b]0;title\x07\x1b[2Jhello\x9b1m")
+    stage = SideBySide(["a", "b"], out, width=83, height=24)
+    stage.add(0, "\x1b]0;title\x07\x1b[2Jhello\x9b1m")
+    stage.draw()
+    assert "hello" in out.getvalue()
     assert "\x1b]0" not in out.getvalue()
     assert "\x1b[2J" not in out.getvalue()
     assert readable("\x1b[2J\x9b1mhello\r") == "[2J1mhello"
+
+
+def test_what_is_added_is_drawn_by_nobody_but_the_timer() -> None:
+    """Who measures a model adds its pieces, and must not pay for the picture of them."""
+    out = io.StringIO()
+    stage = SideBySide(["a", "b"], out, width=83, height=24)
+    before = out.getvalue()
+    stage.add(0, "hello")
+    assert out.getvalue() == before
+    stage.draw()
+    drawn = out.getvalue()
+    assert "hello" in drawn
+    stage.draw()
+    assert out.getvalue() == drawn
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("one two three incomprehensible four\n\nfive  six   seven \n", id="words"),
+        pytest.param("x" * 100 + " y", id="a long word"),
+        pytest.param("日本語のテキストは幅が広い" * 3, id="wide letters"),
+        pytest.param("e\u0301" * 50, id="combined letters"),
+        pytest.param(" \n  begins late\r\nand\tgoes on", id="white space"),
+    ],
+)
+def test_lines_are_the_same_in_whatever_pieces_a_text_comes(text: str, size: int) -> None:
+    """Only the last line is wrapped again, and nobody sees it."""
+    stages = []
+    for pieces in ([text], [text[at : at + size] for at in range(0, len(text), size)]):
+        out = io.StringIO()
+        stage = SideBySide(["a", "b"], out, width=24, height=99)
+        for piece in pieces:
+            stage.add(0, piece)
+            stage.draw()
+        stages.append(screen(out.getvalue()))
+    assert stages[0] == stages[1]
+
+
+@pytest.mark.anyio
+async def test_the_timer_draws_while_it_runs_and_all_at_its_end() -> None:
+    """And is over then, also where the terminal is."""
+    out = io.StringIO()
+    stage = SideBySide(["a", "b"], out, width=83, height=24)
+    before = asyncio.all_tasks()
+    async with redrawn(stage, every_s=0.01):
+        stage.add(0, "first")
+        async with asyncio.timeout(5):
+            while "first" not in out.getvalue():
+                await asyncio.sleep(0.01)
+        stage.add(1, "last")
+    assert "last" in out.getvalue()
+    assert asyncio.all_tasks() == before
+    out.close()
+
+    class Gone(SideBySide):
+        def draw(self) -> None:
+            raise BrokenPipeError
+
+    async with redrawn(Gone(["a", "b"], io.StringIO(), width=83, height=24), every_s=0.01):
+        await asyncio.sleep(0.03)
 
 
 @pytest.mark.parametrize("text", ["日本語のテキストは幅が広い", "word " * 9, "x" * 40, "é" * 30, "", "a\n\n\nb"])
@@ -110,6 +177,20 @@ def test_the_table_of_bench_fits_a_hundred_places() -> None:
     assert "m: Nobody." in lines
     assert lines[-1].startswith("instead of 10.0, 2.5 times as many: A-model")
     assert any(line.startswith("Tokens counted by us") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["alias", "error", "model", "judge", "text"])
+def test_what_a_server_says_cannot_command_the_terminal_from_a_table(name: str) -> None:
+    """Neither by its models' names nor by its errors."""
+    bad = "phi\x1b]0;title\x07\x1b[2J\x9b1m"
+    failed = {"alias": "b", "error": "No."} | ({name: bad} if name in ("alias", "error") else {})
+    scores = {"coherence": 5, "factuality": 4, "brevity": 3}
+    row = {"alias": "a", "model": "a", "text": "It is.", "judge": "j", "scores": scores, "judged_itself": True}
+    row |= {} if name == "error" else {name: bad}
+    lines = [*comparison_table([row, failed]), *answers_of([row, failed]), *comparison_table([failed])]
+    lines += bench_table([BENCH | ({name: bad} if name in BENCH or name == "model" else {})])
+    assert any("phi" in line for line in lines)
+    assert not any(letter in line for letter in "\x1b\x07\x9b" for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from rag.backends.base import Usage
 from rag.backends.scripted import Script, ScriptedBackend
+from rag.bm25 import Hit
+from rag.cards import Cards
 from rag.chunking import Chunk
+from rag.commands.tables import comparison_table
+from rag.costs import Price
 from rag.errors import FileError, ModelBroke
 from rag.evidence import Evidence
+from rag.shelf import Shelf
 from rag.workbench.annotations import BY_HAND, read_filled_in, to_fill_in
-from rag.workbench.compare import Brief, Comparison
+from rag.workbench.compare import Brief, Comparison, evidence_for
 from rag.workbench.contenders import Contender
 from rag.workbench.marks import Marks
 
@@ -42,7 +46,7 @@ async def rows_of(*contenders: Contender, **brief: Any) -> list[dict[str, Any]]:
 async def test_a_row_has_the_workshops_fields_first() -> None:
     """`alias, latency_sec, tokens, sample`; the last model is what the others are compared with."""
     slow = Script(LLM, pace_s=0.01)
-    slm, llm = await rows_of(contender("Hi.", SLM), contender("Hi.", slow, alias="llm"), prices=(1.0, 10.0))
+    slm, llm = await rows_of(contender("Hi.", SLM), contender("Hi.", slow, alias="llm"), cloud=Price(1.0, 10.0))
     assert list(slm)[:4] == ["alias", "latency_sec", "tokens", "sample"]
     assert (slm["alias"], slm["tokens"], slm["sample"], slm["text"]) == ("slm", 3, SLM, SLM)
     assert "error" not in slm
@@ -51,6 +55,13 @@ async def test_a_row_has_the_workshops_fields_first() -> None:
     assert slm["cost_cloud_equivalent"] == pytest.approx((2 * 1.0 + 3 * 10.0) / 1e6)
     assert slm["first_token_latency_sec"] <= slm["latency_sec"]
     assert (slm["scores"], slm["judge"], slm["judged_itself"], slm["evidence"]) == (None, None, False, [])
+
+
+async def test_what_a_model_thinks_is_billed() -> None:
+    """`tokens` are the answer's; what a cloud bills has the reasoning in it."""
+    (row,) = await rows_of(contender("Hi.", Script(SLM, reasoning="Let me see.")), cloud=Price(1.0, 10.0))
+    assert (row["tokens"], row["completion_tokens"], row["reasoning_tokens"]) == (3, 6, 3)
+    assert row["cost_cloud_equivalent"] == pytest.approx((2 * 1.0 + 6 * 10.0) / 1e6)
 
 
 async def test_all_are_asked_the_same_with_the_same_evidence() -> None:
@@ -84,21 +95,18 @@ async def test_a_model_that_fails_is_a_row_with_an_error_and_what_it_said_until_
     assert ok["speed_up"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("prices", "usage", "cost"),
-    [
-        pytest.param((0.15, 0.6), Usage(1000, 100), 0.00021, id="known"),
-        pytest.param((None, 0.6), Usage(1000, 100), None, id="no price for the prompt"),
-        pytest.param((0.15, None), Usage(1000, 100), None, id="no price for the answer"),
-        pytest.param((0.15, 0.6), None, None, id="no usage"),
-        pytest.param((0.0, 0.0), Usage(1000, 100), 0.0, id="a price of nothing is a price"),
-    ],
-)
-def test_a_cost_that_is_not_known_is_null(
-    prices: tuple[float | None, float | None], usage: Usage | None, cost: float | None
-) -> None:
-    """Never 0 for want of a price."""
-    assert Brief("?", prices=prices).cost(usage) == cost
+async def test_the_price_of_a_models_card_counts_before_that_of_the_cloud(tmp_path: Path) -> None:
+    """As in a report; a card with half a price has none."""
+    path = tmp_path / "models.json"
+    path.write_text('{"slm": {"price_in": 100, "price_out": 1000}, "llm": {"price_in": 100}}', encoding="utf-8")
+    cards = Cards(path)
+    cards.refresh()
+    found = [contender("Hi.", SLM), contender("Hi.", SLM, alias="llm")]
+    comparison = Comparison(found, Brief("Which port?", cloud=Price(1.0, 10.0)), cards=cards)
+    await comparison.run()
+    costs = [row["cost_cloud_equivalent"] for row in comparison.rows()]
+    assert costs == [pytest.approx((2 * 100 + 3 * 1000) / 1e6), pytest.approx((2 * 1 + 3 * 10) / 1e6)]
+    assert [row["cost_cloud_equivalent"] for row in await rows_of(contender("Hi.", SLM))] == [None]
 
 
 async def test_one_after_the_other_is_the_rule_and_together_on_demand() -> None:
@@ -145,6 +153,72 @@ async def test_a_stop_keeps_the_answers_that_are_whole(together: bool) -> None:
     assert (second["error"], second["sample"]) == ("Stopped before its answer was whole.", "a")
     assert isinstance(slow.backend, ScriptedBackend)
     assert slow.backend.open == 0
+
+
+class Near:
+    """Documents with one sentence that has one word of many, and this nearness in meaning."""
+
+    def __init__(self, near: float) -> None:
+        self._hit = Hit(EVIDENCE[0].chunk, 1.0, closeness=1.0, near=(near,))
+
+    def search(self, query: str, *, k: int) -> list[Hit]:
+        """That sentence, whatever is asked."""
+        return [self._hit]
+
+    def weight(self, word: str) -> float:
+        """All alike."""
+        return 1.0
+
+
+@pytest.mark.parametrize(("near", "count"), [(0.9, 1), (0.1, 0)])
+def test_evidence_that_is_near_in_meaning_counts_as_in_the_chat(near: float, count: int) -> None:
+    """Few common words do not matter then."""
+    shelf = cast(Shelf, Near(near))
+    prompt = "Tell whoever calls next week about gates, doors, windows, roofs and any port"
+    assert len(evidence_for(shelf, prompt, k=4, tokens=100, min_coverage=0.5)) == count
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "wanted"),
+    [
+        pytest.param(1, "latency_sec", float("nan"), "a number or null, was: nan", id="no number"),
+        pytest.param(1, "latency_sec", "1", "a number or null, was: 1", id="a text"),
+        pytest.param(1, "speed_up", float("inf"), "a number or null, was: inf", id="no end"),
+        pytest.param(1, "cost_cloud_equivalent", 10**400, "a number or null, was: 1000", id="too much"),
+        pytest.param(1, "tokens", 2.5, "a whole number or null, was: 2.5", id="half a token"),
+        pytest.param(1, "token_delta", True, "a whole number or null, was: True", id="true"),
+        pytest.param(1, "judge", ["me"], "a text or null, was: ['me']", id="a list of judges"),
+        pytest.param(1, "model", 3, "a text or null, was: 3", id="a model that is none"),
+        pytest.param(1, "judged_itself", "no", "true, false or null, was: no", id="no as a text"),
+        pytest.param(1, "machine", {"a": [float("nan")]}, "without numbers that JSON has not", id="deep inside"),
+        pytest.param(2, "sample", {"a": 1}, "a text or null, was: {'a': 1}", id="sample of a failure"),
+        pytest.param(2, "text", 7, "a text or null, was: 7", id="text of a failure"),
+        pytest.param(2, "model", [], "a text or null, was: []", id="model of a failure"),
+        pytest.param(2, "error", None, "a text, was: None", id="no reason"),
+        pytest.param(2, "alias", " ", "the name of a model, was:  ", id="no name"),
+    ],
+)
+async def test_a_value_that_cannot_be_shown_is_named(
+    tmp_path: Path, place: int, name: str, value: Any, wanted: str
+) -> None:
+    """With its file, row and field; what is read can be drawn as a table and as JSON."""
+    path = await filled(tmp_path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["rows"][place - 1][name] = value
+    path.write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(FileError) as raised:
+        read_filled_in(path)
+    assert f'{path}, row {place}: "{name}" must be {wanted}' in str(raised.value)
+
+
+async def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
+    """As some programs save it."""
+    path = await filled(tmp_path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["rows"][0] |= {"tokens": 12.0, "token_delta": -3.0}
+    path.write_text(json.dumps(found), encoding="utf-8")
+    lines = comparison_table(read_filled_in(path))
+    assert "-3" in lines[1].split()
 
 
 async def filled(tmp_path: Path, **scores: Any) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.model_server import ModelServer, Step, model_server, models
+from tests.model_server import ModelServer, Step, model_server, models, status
 from tests.test_bench_command import said, said_by
 from tests.test_command_line import ROOT, environment, run
 
@@ -112,8 +112,28 @@ async def test_a_judge_marks_the_answers_and_says_where_one_is_its_own(pair: Pai
     assert slm["scores"] == {"coherence": 4, "factuality": 5, "brevity": 3}
     assert [row["judge"] for row in (slm, llm)] == ["gpt-oss-20b"] * 2
     assert [row["judged_itself"] for row in (slm, llm)] == [False, True]
-    assert "gpt-oss-20b marks its own answer: do not rely on these marks." in done.stderr
-    assert "phi-4-mini marks" not in done.stderr
+    assert "gpt-oss-20b marked its own answer: do not rely on these marks." in done.stderr
+    assert "phi-4-mini marked" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "listed"),
+    [
+        pytest.param("http://localhost:{}/v1", models("m"), id="another spelling of the address"),
+        pytest.param("http://127.0.0.1:{}", status(404, {}), id="a server that lists nothing"),
+    ],
+)
+async def test_a_judge_is_the_judged_model_under_whatever_name_it_is_reached(address: str, listed: bytes) -> None:
+    """What the server says has answered tells."""
+    async with model_server(said(MARKS), listed=listed) as server:
+        large = address.format(server.url.rsplit(":", 1)[1])
+        done = await asyncio.to_thread(
+            run, "compare", ASKED, "--no-evidence", "--models", "slm", "--judge", "llm", "--json",
+            RAG_SLM_URL=server.url, RAG_LLM_URL=large,
+        )  # fmt: skip
+    (row,) = json.loads(done.stdout)
+    assert (row["scores"]["coherence"], row["judged_itself"]) == (4, True)
+    assert "marked its own answer" in done.stderr
 
 
 async def test_a_judge_that_cannot_be_read_or_is_not_there_is_said(pair: Pair) -> None:
@@ -154,7 +174,7 @@ async def test_marks_by_hand_come_back_in_the_table(pair: Pair, tmp_path: Path) 
     ("arguments", "code", "message"),
     [
         pytest.param(["x", "--scores", "f"], 2, "beside it only --json has a meaning", id="scores and a prompt"),
-        pytest.param(["--scores", "gone.json"], 1, "gone.json cannot be read", id="no scores"),
+        pytest.param(["--scores", "f"], 2, "beside it only --json has a meaning", id="scores and no evidence"),
         pytest.param(["--annotate", "README.md"], 1, "README.md exists already", id="annotate over a file"),
         pytest.param(["--annotate", "a", "--out", "a"], 2, "name the same file", id="the same file"),
         pytest.param([""], 2, "must not be empty", id="empty prompt"),
@@ -167,6 +187,19 @@ def test_what_cannot_be_compared_is_a_sentence(
     found, printed, told = said_by(capsys, "compare", "--no-evidence", *arguments)
     assert (found, printed) == (code, "")
     assert message in told
+
+
+@pytest.mark.parametrize(
+    "beside", [["--max-tokens", "160"], ["--label", "x"], ["--force"], ["--together"], ["--no-evidence"], ["--judge"]]
+)
+def test_what_means_nothing_beside_scores_is_refused(capsys: pytest.CaptureFixture[str], beside: list[str]) -> None:
+    """Whoever gives it wants something that would not happen."""
+    found, printed, told = said_by(capsys, "compare", "--scores", "f", *beside)
+    assert (found, printed) == (2, "")
+    assert "beside it only --json has a meaning" in told
+    found, printed, told = said_by(capsys, "compare", "--scores", "gone.json", "--json")
+    assert (found, printed) == (1, "")
+    assert "gone.json cannot be read" in told
 
 
 async def on_a_terminal(columns: int, *arguments: str, **settings: str) -> tuple[int, str]:

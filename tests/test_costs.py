@@ -14,6 +14,21 @@ UNKNOWN = Price(None, None)
 
 
 @pytest.mark.parametrize(
+    ("price", "usage", "cost"),
+    [
+        pytest.param(Price(0.15, 0.6), Usage(1000, 100), 0.00021, id="known"),
+        pytest.param(Price(None, 0.6), Usage(1000, 100), None, id="no price for the prompt"),
+        pytest.param(Price(0.15, None), Usage(1000, 100), None, id="no price for the answer"),
+        pytest.param(Price(0.15, 0.6), None, None, id="no usage"),
+        pytest.param(Price(0.0, 0.0), Usage(1000, 100), 0.0, id="a price of nothing is a price"),
+    ],
+)
+def test_a_cost_that_is_not_known_is_none(price: Price, usage: Usage | None, cost: float | None) -> None:
+    """Never 0 for want of a price."""
+    assert price.of(usage) == (None if cost is None else pytest.approx(cost))
+
+
+@pytest.mark.parametrize(
     ("asked", "cost"),
     [
         pytest.param([], Cost(0.0, 0.0, 0.0), id="nobody"),

@@ -14,6 +14,7 @@ from rag.evidence import (
     cite,
     coverage,
     gather,
+    is_enough,
     is_near,
     quotable,
     quote,
@@ -39,6 +40,22 @@ def test_a_sentence_of_evidence_is_exactly_its_span_of_the_document() -> None:
 def test_the_sentence_that_answers_comes_first() -> None:
     """More and rarer words of the question in it count more."""
     assert evidence_for("How long must I hold the reset button?")[0].text.startswith("Hold the reset button")
+
+
+@pytest.mark.parametrize(
+    ("share", "near", "enough"),
+    [
+        pytest.param(0.5, (), True, id="just covered"),
+        pytest.param(0.49, (), False, id="not covered"),
+        pytest.param(0.0, (0.9,), True, id="near in meaning"),
+        pytest.param(0.0, (0.1,), False, id="neither"),
+    ],
+)
+def test_evidence_is_enough_by_its_words_or_by_its_meaning(share: float, near: tuple[float, ...], enough: bool) -> None:
+    """One rule, for the chat and for `compare`; no evidence is never enough."""
+    hits = [Hit(Chunk("It is open.", "a.md"), 1.0, near=near)]
+    assert is_enough(sentences_of(hits[0].chunk), share, hits, min_coverage=0.5) is enough
+    assert not is_enough([], share, hits, min_coverage=0.5)
 
 
 def test_a_sentence_that_means_the_question_comes_before_one_that_has_its_words() -> None:

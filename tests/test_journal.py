@@ -281,6 +281,11 @@ print(type(trace.get_tracer_provider()).__name__)
 
 def run(before: str = "", **settings: str) -> str:
     """What a process of its own says about OpenTelemetry, whose provider is one for all of a process."""
+    return said_by(before, **settings)[0]
+
+
+def said_by(before: str = "", **settings: str) -> tuple[str, str]:
+    """The same, and what it writes to standard error."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(before=before)],
@@ -288,7 +293,7 @@ def run(before: str = "", **settings: str) -> str:
         cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 def test_without_the_sdk_the_setting_says_what_to_install() -> None:
@@ -301,11 +306,11 @@ def test_without_the_sdk_the_setting_says_what_to_install() -> None:
 
 def test_opentelemetrys_own_variables_choose_the_exporter_and_no_global_provider_is_set() -> None:
     """Here the console's, which prints each span; other libraries' spans do not come along."""
-    said = run(OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="mine")
+    printed, said = said_by(OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="mine")
     assert '"name": "answer"' in said
     assert '"service.name": "mine"' in said
-    assert said.rstrip().endswith("ProxyTracerProvider")
-    assert '"service.name": "grounded-chat"' in run(OTEL_TRACES_EXPORTER="console")
+    assert printed == "ProxyTracerProvider\n"  # where the answers go, and of --json one document
+    assert '"service.name": "grounded-chat"' in said_by(OTEL_TRACES_EXPORTER="console")[1]
 
 
 def test_a_collector_that_is_not_there_is_not_waited_for_long() -> None:

@@ -48,13 +48,21 @@ def test_marks_are_read_as_they_come(reply: str, marks: tuple[int | None, ...]) 
 
 async def test_the_judge_sees_the_question_the_evidence_and_the_answer(evidence: tuple[Evidence, ...]) -> None:
     """And nothing of who answered."""
-    judge = ScriptedBackend('{"coherence": 4, "factuality": 3, "brevity": 5}')
-    assert await marks_by(judge, "Which port?", "It is 8000.", evidence) == Marks(4, 3, 5)
+    judge = ScriptedBackend('{"coherence": 4, "factuality": 3, "brevity": 5}', label="judge")
+    assert await marks_by(judge, "Which port?", "It is 8000.", evidence) == (Marks(4, 3, 5), "judge")
     asked = judge.requests[0][-1]["content"]
     assert "- The chat listens on port 8000." in asked
     assert "Question: Which port?\n\nAnswer: It is 8000." in asked
     await marks_by(judge, "Which port?", "It is 8000.")
     assert "Context" not in judge.requests[1][-1]["content"]
+
+
+async def test_a_judge_that_repeats_what_it_reads_gives_no_marks() -> None:
+    """The shape of the reply is shown without a digit that could be taken for a mark."""
+    judge = ScriptedBackend("…")
+    await marks_by(judge, "Which port?", "It is the usual one.")
+    for message in judge.requests[0]:
+        assert not marks_in(message["content"])
 
 
 async def test_a_judge_that_fails_says_so() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
 
 from rag.assistant import Assistant
+from rag.backends.base import Piece
 from rag.backends.scripted import Script, ScriptedBackend
 from rag.errors import ModelBroke
+from rag.prompts import Message
 from rag.settings import Settings
 from rag.workbench.compare import DEFAULT_PROMPT
 from tests.test_page_parts import Make, elements, recorded_packets  # noqa: F401 - a fixture
@@ -78,6 +81,25 @@ async def test_a_model_that_is_not_there_or_breaks_is_a_column_with_the_reason(
     broken = Script("It may be", error=ModelBroke("It broke."), error_after=2)
     left, right = await columns(make_assistant(model(broken), model("Well.", label="large")), packets)
     assert (left["text"], left["error"], right["text"]) == ("It may", "It broke.", "Well.")
+
+
+async def test_each_model_may_write_as_long_as_in_the_chat(packets: Any, make_assistant: Make) -> None:
+    """A large one that thinks first needs more; the message names the setting that would give it more."""
+    limits: list[int] = []
+
+    class Limited(ScriptedBackend):
+        def stream(
+            self, messages: Sequence[Message], *, max_tokens: int, temperature: float
+        ) -> AsyncGenerator[Piece, None]:
+            limits.append(max_tokens)
+            return super().stream(messages, max_tokens=max_tokens, temperature=temperature)
+
+    only_thought = Script("", reasoning="Let me see.", finish="length")
+    slm, llm = Limited("Hi.", "It is."), Limited("Hi.", only_thought, label="large")
+    assistant = make_assistant(slm, llm, slm_max_tokens=77, llm_max_tokens=999)
+    _, right = await columns(assistant, packets)
+    assert limits[1::2] == [77, 999]
+    assert right["error"] == "large gave an empty answer. It used up its 999 tokens: raise RAG_LLM_MAX_TOKENS."
 
 
 async def test_stop_keeps_what_was_there_and_the_chats_models_stay(packets: Any, make_assistant: Make) -> None:

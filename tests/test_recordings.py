@@ -62,6 +62,13 @@ def test_a_compared_answer_has_the_same_names_as_a_benchmark(tmp_path: Path) -> 
     assert (failed.kind, failed.failed) == ("compare", True)
 
 
+def test_what_a_compared_model_thought_is_among_what_is_billed(tmp_path: Path) -> None:
+    """A report prices it; `tokens` alone would leave it out."""
+    (one,) = rows_of(tmp_path / "x.json", compare(completion_tokens=1000, reasoning_tokens=960))
+    assert (one.prompt_tokens_avg, one.completion_tokens_avg, one.reasoning_tokens_avg) == (100, 1000, 960)
+    assert one.tokens is None
+
+
 def test_a_label_that_has_the_alias_already_gets_a_number(tmp_path: Path) -> None:
     """Nothing is lost, the models of one run stay under one label, and it is told."""
     first = write(tmp_path / "one.json", [bench("a"), bench("b")])

@@ -240,7 +240,7 @@ def test_what_is_wrong_with_a_row_is_in_the_notes(tmp_path: Path) -> None:
         bench("d", tokens_counted="pieces", machine="a server"),
     ).notes  # fmt: skip
     assert notes == (
-        "The tokens of d are an estimate: its server did not count them.",
+        "The tokens of d are an estimate: its server did not count them, or not its reasoning.",
         "b (cpu) gave no answer: 404: no such model",
         "c (cpu) did not get to its end: stalled",
         "Costs are hypothetical: the same tokens at the prices of the test.",

@@ -121,3 +121,15 @@ async def test_what_was_only_thought_is_no_part_of_the_rate() -> None:
     call = await called(backend)
     assert (call.text, call.ttft_s, call.tokens) == ("It is so.", 0.5, 5)
     assert call.decode_per_s == 8.0
+
+
+@pytest.mark.parametrize("reasoning", [None, 0])
+async def test_a_reasoning_that_the_server_does_not_count_apart_makes_us_count_the_answer(
+    reasoning: int | None,
+) -> None:
+    """Else its thoughts would be in the rate of writing; what is billed is as the server says."""
+    done = Done("stop", "served", Usage(20, 105, reasoning))
+    thoughts: list[At] = [(0.2, Reasoning("Hm.")), (0.3, Reasoning(" So."))]
+    call = await called(Timed([*thoughts, (0.5, Text("It")), (1.0, Text(" is so.")), (2.0, done)]))
+    assert (call.tokens, call.counted, call.decode_per_s) == (2, "pieces", 2.0)
+    assert (call.completion, call.reasoning) == (105, 2)

@@ -9,6 +9,7 @@ from typing import Any
 import chainlit as cl
 
 from rag.assistant import Assistant, Knobs
+from rag.costs import Price
 from rag.documents import Document
 from rag.errors import ModelUnavailable, QuestionError, RagError
 from rag.settings import Settings
@@ -72,9 +73,9 @@ class AnswerColumns:
             evidence,
             max_tokens=settings.slm_max_tokens,
             temperature=knobs.temperature,
-            prices=(settings.cloud_price_in, settings.cloud_price_out),
+            cloud=Price(settings.cloud_price_in, settings.cloud_price_out),
         )
-        self._comparison = comparison = Comparison(contenders, brief)
+        self._comparison = comparison = Comparison(contenders, brief, cards=assistant.cards)
         work = asyncio.create_task(comparison.run())
         try:
             while not work.done():
@@ -127,12 +128,20 @@ async def _both(assistant: Assistant, prompt: str) -> list[Contender]:
     models = assistant.models
     if models is None:
         raise ModelUnavailable(" ".join(assistant.faults))
+    settings = assistant.settings
     large = (
-        Contender(models.llm.label, models.llm, shared=True)
+        Contender(
+            models.llm.label, models.llm, shared=True,
+            max_tokens=settings.llm_max_tokens, limited_by="RAG_LLM_MAX_TOKENS",
+        )
         if models.llm
-        else Contender(assistant.settings.llm_model, None, models.no_llm)
-    )
-    return [Contender(models.slm.label, models.slm, shared=True), large]
+        else Contender(settings.llm_model, None, models.no_llm)
+    )  # fmt: skip
+    small = Contender(
+        models.slm.label, models.slm, shared=True,
+        max_tokens=settings.slm_max_tokens, limited_by="RAG_SLM_MAX_TOKENS",
+    )  # fmt: skip
+    return [small, large]
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from rag.assistant import Assistant, build_assistant
 from rag.check import look_at
+from rag.commands.columns import readable
 from rag.commands.terminal import open_library, print_json
 from rag.events import Answer, Answered, Escalated, Token, Waiting
 from rag.settings import Mode, Settings
@@ -19,12 +20,12 @@ async def ask(options: argparse.Namespace, settings: Settings) -> int:
         await assistant.start()
         await assistant.library.learn(most=0)
         for fault in assistant.faults:
-            print(fault, file=sys.stderr)
+            print(readable(fault), file=sys.stderr)
         answer = await (_quietly if options.json else _aloud)(assistant, options.question, options.mode)
     finally:
         await assistant.stop()
     if settings.show_usage:
-        print(_usage_line(answer), file=sys.stderr)
+        print(readable(_usage_line(answer)), file=sys.stderr)
     if options.json:
         print_json({"answer": answer.text, **answer.to_metadata()})
     return 0 if answer.status == "complete" else 1
@@ -46,35 +47,36 @@ async def _aloud(assistant: Assistant, question: str, mode: Mode | None) -> Answ
                 case Waiting(text=text):
                     print(text, file=sys.stderr)
                 case Token(text=text):
-                    print(text, end="", file=sys.stderr, flush=True)
+                    print(readable(text), end="", file=sys.stderr, flush=True)
                 case Escalated(reason=reason):
-                    print(f"\n{reason.rstrip('.')}: asking the large model", file=sys.stderr)
+                    why = readable(reason).rstrip(".")
+                    print(f"\n{why}: asking the large model", file=sys.stderr)
                 case Answered(answer=answer):
                     print(file=sys.stderr)
                     if answer.draft and answer.route in ("quoted", "abstained"):
-                        print(f"The draft above is set aside: {answer.reason}\n", file=sys.stderr)
+                        print(f"The draft above is set aside: {readable(answer.reason or '')}\n", file=sys.stderr)
                     _print_answer(answer)
                     return answer
     raise AssertionError("an answer ends every question")
 
 
 def _print_answer(answer: Answer) -> None:
-    print(answer.text)
+    print(readable(answer.text) if sys.stdout.isatty() else answer.text)
     for citation in answer.citations:
         chunk = citation.evidence.chunk
         print(f"[{citation.number}] {' › '.join((chunk.document, *chunk.heading))}")
     timings = answer.timings
     ttft = "–" if timings.ttft_s is None else f"{timings.ttft_s * 1000:.0f} ms"
     reason = f" ({answer.reason})" if answer.reason else ""
+    model = readable(answer.model or "no model")
     print(
-        f"{answer.route}{reason} · {answer.model or 'no model'} · first text {ttft}, "
-        f"all {timings.total_s * 1000:.0f} ms",
+        f"{answer.route}{readable(reason)} · {model} · first text {ttft}, all {timings.total_s * 1000:.0f} ms",
         file=sys.stderr,
     )
     if answer.reasoning:
         seconds = answer.reasoning.seconds
         took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-        print(f"{answer.reasoning.model} reasoned for {took}", file=sys.stderr)
+        print(f"{readable(answer.reasoning.model)} reasoned for {took}", file=sys.stderr)
 
 
 def _usage_line(answer: Answer) -> str:
@@ -129,5 +131,5 @@ async def check(options: argparse.Namespace, settings: Settings) -> int:
     else:
         marks = {"ok": "✓", "missing": "–", "fault": "✗"}
         for finding in findings:
-            print(f"{marks[finding.state]} {finding.name}: {finding.text}")
+            print(readable(f"{marks[finding.state]} {finding.name}: {finding.text}"))
     return 0 if healthy else 1

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import TextIO
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Protocol, TextIO
+
+from rag.seen import seen
 
 _GAP = " │ "
 _LEAST_WIDTH = 32
@@ -41,6 +46,8 @@ def cells(text: str) -> int:
     >>> cells("abc"), cells("日本"), cells("é")
     (3, 4, 1)
     """
+    if text.isascii() and text.isprintable():
+        return len(text)
     return sum(_cells(letter) for letter in text)
 
 
@@ -74,8 +81,7 @@ def readable(text: str) -> str:
     >>> readable("a\\x1b[31mb\\tc\\nd")
     'a[31mb    c\\nd'
     """
-    spaced = text.replace("\t", "    ").replace("\r\n", "\n")
-    return "".join(letter for letter in spaced if letter == "\n" or unicodedata.category(letter) != "Cc")
+    return seen(text).replace("\t", "    ")
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -92,6 +98,8 @@ class SideBySide:
     """
     Answers that grow in columns on a terminal, each under the name of its model.
 
+    What is added is drawn by `draw`, which may be called in another thread: who adds waits for no terminal.
+
     Args:
         names: of the columns.
         stream: the terminal.
@@ -103,37 +111,111 @@ class SideBySide:
         self._height = max(4, height - 2)  # what has left the screen at the top cannot be drawn again
         self._width = column_width(len(names), width)
         self._names = [clipped(name, self._width) for name in names]
-        self._texts = [""] * len(names)
+        self._columns = [_Column(self._width) for _ in names]
+        self._coming: SimpleQueue[tuple[int, str]] = SimpleQueue()
         self._drawn = 0
-        self._draw()
+        self._write(self._height)
 
     def add(self, place: int, text: str) -> None:
         """More of an answer."""
-        self._texts[place] += readable(text)
-        self._draw()
+        self._coming.put((place, text))
+
+    def draw(self) -> None:
+        """Show what came since; of answers longer than the terminal is high, the end."""
+        if self._taken():
+            self._write(self._height)
 
     def end(self) -> None:
         """Draw all of the answers, also where they are longer than the terminal is high."""
-        self._draw(whole=True)
+        self._taken()
+        self._write(None)
 
-    def lines(self) -> list[str]:
-        """What is on the terminal, line by line."""
-        columns = [
-            [name, "─" * self._width, *wrapped(text.strip(), self._width)]
-            for name, text in zip(self._names, self._texts, strict=True)
-        ]
+    def _taken(self) -> bool:
+        """Put what came into its columns; whether anything did."""
+        fresh = [""] * len(self._columns)
+        while True:
+            try:
+                place, text = self._coming.get_nowait()
+            except Empty:
+                break
+            fresh[place] += text
+        for column, text in zip(self._columns, fresh, strict=True):
+            column.add(readable(text))
+        return any(fresh)
+
+    def _write(self, height: int | None) -> None:
+        columns = [column.lines() for column in self._columns]
         longest = max(map(len, columns))
-        full = [[*column, *[""] * (longest - len(column))] for column in columns]
-        return [_GAP.join(padded(one, self._width) for one in row).rstrip() for row in zip(*full, strict=True)]
-
-    def _draw(self, *, whole: bool = False) -> None:
-        lines = self.lines()
-        if len(lines) > self._height and not whole:
-            lines = [*lines[:2], *lines[2 - self._height :]]
+        first = 0 if height is None else max(0, longest + 2 - height)
+        rows = [self._names, ["─" * self._width] * len(columns)]
+        rows += [[column[at] if at < len(column) else "" for column in columns] for at in range(first, longest)]
+        lines = [_GAP.join(padded(one, self._width) for one in row).rstrip() for row in rows]
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
         self._stream.write(up + "\r\x1b[J" + "".join(f"{line}\n" for line in lines))
         self._stream.flush()
         self._drawn = len(lines)
+
+
+class _Column:
+    """
+    A text that grows, in lines as `wrapped` has them; what is added costs no more at the end than at the beginning.
+
+    >>> column = _Column(8)
+    >>> for piece in (" one", " two thr", "ee"):
+    ...     column.add(piece)
+    >>> column.lines()
+    ['one two', 'three']
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._full: list[str] = []
+        self._last = ""  # the only line that more text can change
+
+    def add(self, text: str) -> None:
+        if not self._full and not self._last:
+            text = text.lstrip()
+        if text:
+            *full, self._last = wrapped(self._last + text, self._width)
+            self._full += full
+
+    def lines(self) -> list[str]:
+        lines = [*self._full, self._last]
+        while len(lines) > 1 and not lines[-1].strip():
+            lines.pop()
+        return lines
+
+
+class Draws(Protocol):
+    """What shows answers on a terminal: `add` at once, `draw` now and then, `end` once."""
+
+    def add(self, place: int, text: str) -> None: ...
+
+    def draw(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@asynccontextmanager
+async def redrawn(stage: Draws, *, every_s: float = 0.1) -> AsyncIterator[None]:
+    """Draw a stage every so many seconds, and all of it at the end, in threads: what is measured must not wait."""
+    over = asyncio.Event()
+
+    async def draw() -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await over.wait()
+            await asyncio.to_thread(stage.draw)
+
+    drawing = asyncio.create_task(draw())
+    try:
+        yield
+    finally:
+        over.set()
+        with suppress(OSError):  # a terminal that is gone costs the picture, not the figures
+            await drawing
+            await asyncio.to_thread(stage.end)
 
 
 def column_width(count: int, width: int) -> int:

@@ -13,9 +13,9 @@ from rag.backends.chosen import Choice, ModelsFolder, overridden_by
 from rag.commands.terminal import print_json
 from rag.errors import DownloadError, SettingsError
 from rag.fetching import drop, fetch, needed_memory, parts
-from rag.gguf import LISTED, ROLES, Gguf, Role, find, sized
+from rag.gguf import LISTED, ROLES, Gguf, Role, find
 from rag.hub import Hub
-from rag.machine import Memory, free_disk, memory
+from rag.machine import Memory, free_disk, memory, sized
 from rag.settings import Settings
 
 _BAR = 20

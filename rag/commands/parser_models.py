@@ -63,7 +63,7 @@ def add_side_by_side(commands: Any, run: Mapping[str, Callable[..., Any]], *, po
         "--together", action="store_true", help="ask all at once; models on one machine then slow each other down"
     )
     compare.add_argument(
-        "--max-tokens", type=positive, default=160, metavar="N", help="the longest answer, in tokens (default: 160)"
+        "--max-tokens", type=positive, metavar="N", help="the longest answer, in tokens (default: 160)"
     )
     compare.add_argument(
         "--temperature", type=_temperature, metavar="T", help="of the models, 0 to 2 (default: RAG_TEMPERATURE)"

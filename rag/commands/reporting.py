@@ -11,7 +11,7 @@ from typing import get_args
 
 from rag.cards import Cards
 from rag.commands.parser import Form
-from rag.commands.terminal import refuse_among_documents
+from rag.commands.terminal import refuse_among_documents, write_files
 from rag.settings import Settings
 from rag.workbench.page import html
 from rag.workbench.paper import as_csv, markdown
@@ -51,7 +51,7 @@ def report(options: argparse.Namespace, settings: Settings) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()  # so that who reads no further is met here, not at the end of Python
         return 0
-    _write(options.out, text, force=options.force)
+    write_files([(options.out, text)], force=options.force)
     print(f"The report is in {seen_text(str(options.out), longest=None)}.", file=sys.stderr)
     return 0
 
@@ -103,17 +103,3 @@ def _same(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve() or one.samefile(other)
     except (OSError, RuntimeError):
         return False
-
-
-def _write(out: Path, text: str, *, force: bool) -> None:
-    begun = False
-    try:
-        with out.open("wb" if force else "xb") as file:
-            begun = not force
-            file.write(text.encode("utf-8", "replace"))
-    except FileExistsError as error:  # since we looked
-        raise RecordingError(f"{out} exists. Name another file, or write over it with --force.") from error
-    except OSError as error:
-        if begun:
-            out.unlink(missing_ok=True)  # a half of a report looks like a whole one
-        raise RecordingError(f"{out} cannot be written ({error.strerror}). Name another file.") from error

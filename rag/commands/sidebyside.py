@@ -9,12 +9,16 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from rag.commands.columns import SideBySide, fit, readable
+from rag.cards import Cards
+from rag.commands.columns import SideBySide, fit, readable, redrawn
 from rag.commands.tables import answers_of, bench_table, comparison_table
-from rag.commands.terminal import Progress, open_library, print_json, refuse_among_documents
+from rag.commands.terminal import Progress, open_library, print_json, refuse_among_documents, write_files
+from rag.costs import Price
 from rag.errors import DocumentsError, FileError, ModelError, ModelUnavailable
 from rag.evidence import Evidence
 from rag.settings import Settings
@@ -27,6 +31,7 @@ from rag.workbench.marks import marks_by
 from rag.workbench.promptset import DEFAULT_PROMPT, OURS, Prompt, read_prompts
 
 _STOPPED = 130
+_LONGEST_ANSWER = 160
 
 
 async def bench(options: argparse.Namespace, settings: Settings) -> int:
@@ -34,19 +39,27 @@ async def bench(options: argparse.Namespace, settings: Settings) -> int:
     plan = await asyncio.to_thread(_plan, options, settings)
     await asyncio.to_thread(_refuse_output, options.out, settings, force=options.force)
     names = names_in(settings.bench_models if options.models is None else options.models)
-    async with contenders(settings, names) as found:
-        progress = Progress(len(found) * plan.calls, noun="calls")
-        measuring = Bench(found, plan, step=progress.step)
-        try:
-            stopped = await _until_stopped(measuring.run())
-        finally:
-            progress.end()
-    rows = measuring.rows()
-    if options.json:
-        print_json(rows)
-    else:
-        print("\n".join(bench_table(rows)))
-    _write(options.out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    measuring: list[Bench] = []
+
+    async def measure() -> None:
+        async with contenders(settings, names) as found:
+            progress = Progress(len(found) * plan.calls, noun="calls")
+            measuring.append(Bench(found, plan, step=progress.step))
+            try:
+                await measuring[0].run()
+            finally:
+                progress.end()
+
+    stopped = await _until_stopped(measure())  # with the closing: a second Ctrl-C costs nothing that is measured
+    rows = [row for one in measuring for row in one.rows()]
+    try:
+        if options.json:
+            print_json(rows)
+        else:
+            print("\n".join(bench_table(rows)))
+    finally:
+        if rows:
+            _write([(options.out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")], options)
     return _status(stopped, any(row["status"] != "failed" for row in rows))
 
 
@@ -63,30 +76,27 @@ async def compare(options: argparse.Namespace, settings: Settings) -> int:
     brief = Brief(
         prompt,
         await _evidence(prompt, options, settings),
-        max_tokens=options.max_tokens,
+        max_tokens=options.max_tokens or _LONGEST_ANSWER,
         temperature=settings.temperature if options.temperature is None else options.temperature,
         together=options.together,
         label=options.label,
-        prices=(settings.cloud_price_in, settings.cloud_price_out),
+        cloud=Price(settings.cloud_price_in, settings.cloud_price_out),
     )
     names = ["slm", "llm"] if options.models is None else names_in(options.models)
-    async with contenders(settings, names) as found:
-        if options.together and len(found) > 1:
-            print("All are asked at once: models on one machine slow each other down.", file=sys.stderr)
-        if options.judge:
-            async with contenders(settings, [options.judge]) as judges:
-                if judges[0].backend is None:
-                    raise ModelUnavailable(f"There is no judge. {judges[0].fault} Or name another behind --judge.")
-                comparison, streamed, stopped = await _compared(found, brief, options)
-                if not stopped:
-                    stopped = await _until_stopped(_mark(comparison.outcomes, judges[0], brief))
-        else:
-            comparison, streamed, stopped = await _compared(found, brief, options)
-    rows = comparison.rows()
-    _print_comparison(options, rows, answers=not (streamed and sys.stdout.isatty()))
-    _write(options.out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
-    _write(options.annotate, to_fill_in(rows))
-    if options.annotate:
+    cards = Cards(settings.models_file)
+    await asyncio.to_thread(cards.refresh)
+    if cards.fault:
+        _tell(cards.fault)
+    comparing = _Comparing(brief, cards, options)
+    stopped = await _until_stopped(comparing.run(settings, names))
+    rows = comparing.rows()
+    try:
+        _print_comparison(options, rows, answers=not (comparing.streamed and sys.stdout.isatty()))
+    finally:
+        if rows:
+            results = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+            _write([(options.out, results), (options.annotate, to_fill_in(rows))], options)
+    if options.annotate and rows:
         print(
             f"{options.annotate} is there to be filled in: then python -m rag compare --scores {options.annotate}",
             file=sys.stderr,
@@ -131,8 +141,12 @@ def _plan(options: argparse.Namespace, settings: Settings) -> Plan:
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
-    asking = ("prompt", "models", "evidence", "together", "temperature", "judge", "annotate", "out", "docs")
-    if options.scores and any(getattr(options, name) not in (None, False) for name in asking):
+    asking = """
+        prompt models evidence together max_tokens temperature judge annotate label out force docs
+    """
+    beside = {name: getattr(options, name) for name in asking.split()}
+    flags = ("together", "force")  # which are false where they are not given; --no-evidence makes evidence so
+    if options.scores and any(value is not None for name, value in beside.items() if value or name not in flags):
         options.wrong("--scores shows a file that was filled in; beside it only --json has a meaning")
     if options.annotate and options.out and options.annotate.absolute() == options.out.absolute():
         options.wrong("--annotate and --out name the same file")
@@ -149,17 +163,13 @@ def _refuse_output(path: Path | None, settings: Settings, *, force: bool) -> Non
         raise FileError(f"{path} exists already. Name another file, or replace it with --force.")
     if not path.absolute().parent.is_dir():
         raise FileError(f"There is no folder {path.parent} to write {path.name} into. Make it first.")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+    places = [path.absolute().parent, *([path] if path.exists() else [])]
+    if not all(os.access(place, os.W_OK) for place in places):
         raise FileError(f"{path} must not be written. Name another file.")
 
 
-def _write(path: Path | None, text: str) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{path} cannot be written ({error.strerror}). The results are above.") from error
+def _write(files: Sequence[tuple[Path | None, str]], options: argparse.Namespace) -> None:
+    write_files(files, force=options.force, remedy="The results are above.")
 
 
 async def _evidence(prompt: str, options: argparse.Namespace, settings: Settings) -> Sequence[Evidence]:
@@ -189,25 +199,51 @@ async def _evidence(prompt: str, options: argparse.Namespace, settings: Settings
     return ()
 
 
-async def _compared(
-    found: Sequence[Contender], brief: Brief, options: argparse.Namespace
-) -> tuple[Comparison, bool, bool]:
-    """The comparison, whether its answers were streamed to the terminal, and whether it was stopped."""
-    stage = _stage(found, brief, quiet=options.json)
-    comparison = Comparison(found, brief, show=stage.add if stage else lambda place, text: None)
-    try:
-        stopped = await _until_stopped(comparison.run())
-    finally:
-        if stage:
-            stage.end()
-    return comparison, stage is not None, stopped
+class _Comparing:
+    """
+    A comparison on the terminal; what it has can be read at any time, also after a stop.
+
+    Attributes:
+        streamed: whether its answers were shown as they came.
+    """
+
+    def __init__(self, brief: Brief, cards: Cards, options: argparse.Namespace) -> None:
+        self.streamed = False
+        self._cards = cards
+        self._brief = brief
+        self._options = options
+        self._comparison: Comparison | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self._comparison.rows() if self._comparison else []
+
+    async def run(self, settings: Settings, names: Sequence[str]) -> None:
+        async with contenders(settings, names) as found:
+            if self._options.together and len(found) > 1:
+                print("All are asked at once: models on one machine slow each other down.", file=sys.stderr)
+            if not self._options.judge:
+                await self._ask(found)
+                return
+            async with contenders(settings, [self._options.judge]) as judges:
+                if judges[0].backend is None:
+                    raise ModelUnavailable(f"There is no judge. {judges[0].fault} Or name another behind --judge.")
+                await _mark((await self._ask(found)).outcomes, judges[0], self._brief)
+
+    async def _ask(self, found: Sequence[Contender]) -> Comparison:
+        stage = _stage(found, self._brief, quiet=self._options.json)
+        self.streamed = stage is not None
+        show = stage.add if stage else lambda place, text: None
+        self._comparison = comparison = Comparison(found, self._brief, cards=self._cards, show=show)
+        async with redrawn(stage) if stage else nullcontext():
+            await comparison.run()
+        return comparison
 
 
 def _stage(found: Sequence[Contender], brief: Brief, *, quiet: bool) -> SideBySide | _OneByOne | None:
     if quiet or not sys.stderr.isatty():
         return None
     size = shutil.get_terminal_size()
-    names = [one.alias for one in found]
+    names = [readable(one.alias) for one in found]
     # The terminals of Windows before Windows Terminal do not draw at a place that is told to them.
     draws = os.environ.get("TERM") != "dumb" and (os.name != "nt" or "WT_SESSION" in os.environ)
     if draws and fit(len(found), size.columns):
@@ -221,14 +257,21 @@ class _OneByOne:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._at: int | None = None
+        self._coming: SimpleQueue[tuple[int, str]] = SimpleQueue()
 
     def add(self, place: int, text: str) -> None:
-        if place != self._at:
-            print(f"{'' if self._at is None else chr(10)}── {self._names[place]} ──", file=sys.stderr)
-            self._at = place
-        print(readable(text), end="", file=sys.stderr, flush=True)
+        self._coming.put((place, text))
+
+    def draw(self) -> None:
+        while not self._coming.empty():
+            place, text = self._coming.get()
+            if place != self._at:
+                print(f"{'' if self._at is None else chr(10)}── {readable(self._names[place])} ──", file=sys.stderr)
+                self._at = place
+            print(readable(text), end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
+        self.draw()
         print(file=sys.stderr)
 
 
@@ -240,18 +283,21 @@ async def _mark(outcomes: Sequence[Outcome], judge: Contender, brief: Brief) -> 
     for one in outcomes:
         if one.call is None or one.contender.backend is None:
             continue
-        answered = one.contender.backend
-        one.judged_itself = (answered.label, answered.where) == (backend.label, backend.where)
-        if one.judged_itself:
-            print(f"{one.contender.alias} marks its own answer: do not rely on these marks.", file=sys.stderr)
         try:
-            one.marks = await marks_by(backend, brief.prompt, one.call.text, brief.evidence)
+            one.marks, model = await marks_by(backend, brief.prompt, one.call.text, brief.evidence)
         except ModelError as error:
-            print(f"{one.contender.alias} has no marks: {error}", file=sys.stderr)
+            _tell(f"{one.contender.alias} has no marks: {error}")
             continue
         one.judge = judge.alias
+        one.judged_itself = one.contender.is_same(judge, [one.call.model], [model] if model else [])
+        if one.judged_itself:
+            _tell(f"{one.contender.alias} marked its own answer: do not rely on these marks.")
         if not one.marks:
-            print(f"{judge.alias} gave no marks that can be read for {one.contender.alias}.", file=sys.stderr)
+            _tell(f"{judge.alias} gave no marks that can be read for {one.contender.alias}.")
+
+
+def _tell(sentence: str) -> None:
+    print(readable(sentence), file=sys.stderr)
 
 
 def _print_comparison(options: argparse.Namespace, rows: Sequence[dict[str, Any]], *, answers: bool) -> None:

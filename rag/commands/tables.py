@@ -32,13 +32,13 @@ def bench_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if any(row["tokens_counted"] == "pieces" for row in rows):
         names = ", ".join(row["alias"] for row in rows if row["tokens_counted"] == "pieces")
         lines.append(f"Tokens counted by us, as the server did not say how many: {names}.")
-    return [*lines, *_answered_as(rows), *_overstated(rows)]
+    return _readable([*lines, *_answered_as(rows), *_overstated(rows)])
 
 
 def _answered_as(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Where the server named another model than the one that was asked for: it may be a stand-in."""
     return [
-        f"{row['alias']}: the server says that {readable(row['model'])} answered."
+        f"{row['alias']}: the server says that {row['model']} answered."
         for row in rows
         if isinstance(row.get("model"), str) and not _is_named(row["alias"], row["model"])
     ]
@@ -67,8 +67,8 @@ def answers_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     for row in rows:
         said = row.get("text") or row.get("sample")
         if said:
-            lines += [f"── {row['alias']} ──", readable(said), ""]
-    return lines
+            lines += [f"── {row['alias']} ──", said, ""]
+    return _readable(lines)
 
 
 def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -76,7 +76,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     answered = [row for row in rows if "error" not in row]
     failed = [f"{row['alias']}: {row['error']}" for row in rows if "error" in row]
     if not answered:
-        return failed or ["Nothing was asked."]
+        return _readable(failed) or ["Nothing was asked."]
     marked = any(any((row.get("scores") or {}).values()) for row in answered)
     head = ["model", "seconds", "TTFT s", "tokens", "tok/s", "speed-up", "Δ tokens", "US$"]
     head += [name[:5] + "." for name in NAMES] if marked else []
@@ -99,14 +99,20 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [*table(head, shown), *failed, *_answered_as(answered)]
     if len(answered) > 1 and any(row.get("speed_up") is not None for row in answered):
         lines.append(f"speed-up and Δ tokens are against {last}.")
-    lines.append("US$ is what it would cost in a cloud at RAG_CLOUD_PRICE_IN and RAG_CLOUD_PRICE_OUT.")
+    lines.append("US$ is what it would cost in a cloud at the price of the model's card, else at")
+    lines.append("RAG_CLOUD_PRICE_IN and RAG_CLOUD_PRICE_OUT.")
     judges = {row.get("judge") for row in answered if row.get("judge")}
     if marked and judges:
         lines.append(f"Marks from 1 to 5: {', '.join(sorted(f'{one}' for one in judges))}.")
     own = [row["alias"] for row in answered if row.get("judged_itself")]
     if marked and own:
         lines.append(f"Marked its own answer: {', '.join(own)}.")
-    return lines
+    return _readable(lines)
+
+
+def _readable(lines: Sequence[str]) -> list[str]:
+    # Names, models and errors are what servers say.
+    return [readable(line) for line in lines]
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from rag.assistant import build_library
-from rag.errors import DocumentsError, QuestionError
+from rag.errors import DocumentsError, FileError, QuestionError
 from rag.settings import Settings
 from rag.shelf import Shelf
+from rag.writing import write_whole
 
 
 class Progress:
@@ -57,6 +58,32 @@ def refuse_among_documents(path: Path, settings: Settings) -> None:
         return
     if not any(part.startswith(".") for part in place.relative_to(folder).parts):  # what is hidden is not read
         raise QuestionError(f"{path} lies among the documents and would be read as one. Put it elsewhere.")
+
+
+def write_files(files: Sequence[tuple[Path | None, str]], *, force: bool, remedy: str = "Name another file.") -> None:
+    """
+    Write each of some files, whole or not at all, in UTF-8; of None there is nothing to write.
+
+    Args:
+        files: the places and the texts; one that cannot be written keeps no other from being tried.
+        force: whether a file that is there is replaced.
+        remedy: what to do about a disk that is full, or the like.
+
+    Raises:
+        FileError: at least one could not be written; says why of each.
+    """
+    faults = []
+    for path, text in files:
+        if path is None:
+            continue
+        try:
+            write_whole(path, text.encode("utf-8", "replace"), over=force)
+        except FileExistsError:  # since we looked
+            faults.append(f"{path} exists by now and is kept. {remedy} With --force it is replaced.")
+        except OSError as error:
+            faults.append(f"{path} cannot be written ({error.strerror or error}). {remedy}")
+    if faults:
+        raise FileError("\n".join(faults))
 
 
 def print_json(value: Any) -> None:

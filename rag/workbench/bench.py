@@ -113,6 +113,7 @@ class Bench:
                     [{"role": "user", "content": prompt.text}],
                     max_tokens=plan.max_tokens,
                     temperature=plan.temperature,
+                    limited_by="--max-tokens",
                     clock=self._clock,
                 )
             except ModelError as error:
@@ -144,6 +145,7 @@ def _row(one: _Measured, plan: Plan) -> dict[str, Any]:
     latency = _figures([call.total_s for call in calls])
     first = _figures([call.ttft_s for call in calls] if plan.first_text else [])
     usages = [call.usage for call in calls if call.usage]
+    counted = {call.counted for call in calls}
     asked = [prompt.id for prompt, _ in one.calls]
     shares = [share for prompt, call in one.calls if (share := prompt.facets_in(call.text)) is not None]
     error = None if whole else one.error or (None if one.over else "Stopped before all rounds were done.")
@@ -170,8 +172,9 @@ def _row(one: _Measured, plan: Plan) -> dict[str, Any]:
         "decode_tokens_per_sec_avg": _mean([call.decode_per_s for call in calls] if plan.first_text else [], 2),
         "workshop_tokens_per_sec_avg": _mean([call.workshop_tokens_per_s for call in calls], 2),
         "prompt_tokens_avg": _mean([usage.prompt for usage in usages], 1),
-        "completion_tokens_avg": _mean([call.tokens for call in calls], 1),
-        "tokens_counted": None if not calls else "server" if len(usages) == len(calls) else "pieces",
+        "completion_tokens_avg": _mean([call.completion for call in calls], 1),
+        "reasoning_tokens_avg": _mean([call.reasoning for call in calls], 1),
+        "tokens_counted": None if not calls else "server" if counted == {"server"} else "pieces",
         "memory_mb": one.memory_mb,
         "disk_mb": one.contender.disk_mb,
         "facets": _mean(shares, 4),

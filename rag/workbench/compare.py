@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rag.backends.base import Usage
+from rag.cards import Cards
+from rag.costs import Price, card_price
 from rag.errors import ModelError
-from rag.evidence import Evidence, coverage, gather
+from rag.evidence import Evidence, coverage, gather, is_enough
 from rag.prompts import Message, build_messages
 from rag.shelf import Shelf
 from rag.workbench.contenders import Contender, machine
@@ -22,6 +23,7 @@ from rag.workbench.speed import Call, timed_call, warm_up
 DEFAULT_PROMPT = "Which advantages does a small language model on my own machine have over a large one?"
 
 _SAMPLE_CHARS = 200
+_DIGITS = 8  # of dollars
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,7 @@ class Brief:
         temperature: of the models.
         together: whether all are asked at once.
         label: what the user calls this run; None: nothing.
-        prices: of a hypothetical cloud for a million prompt tokens and a million completion tokens, in US dollars;
-            None where it is not known.
+        cloud: the price of a hypothetical cloud, for models whose card has none; None: not known.
     """
 
     prompt: str
@@ -46,7 +47,7 @@ class Brief:
     temperature: float = 0.0
     together: bool = False
     label: str | None = None
-    prices: tuple[float | None, float | None] = (None, None)
+    cloud: Price | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -54,18 +55,6 @@ class Brief:
         return (
             build_messages(self.prompt, self.evidence) if self.evidence else [{"role": "user", "content": self.prompt}]
         )
-
-    def cost(self, usage: Usage | None) -> float | None:
-        """
-        What a call would cost in that cloud, in US dollars; None if the price or the tokens are not known.
-
-        >>> Brief("…", prices=(1.0, 2.0)).cost(Usage(100, 50)), Brief("…").cost(Usage(100, 50))
-        (0.0002, None)
-        """
-        price_in, price_out = self.prices
-        if usage is None or price_in is None or price_out is None:
-            return None
-        return round((usage.prompt * price_in + usage.completion * price_out) / 1e6, 8)
 
 
 @dataclass
@@ -105,8 +94,9 @@ def evidence_for(shelf: Shelf, prompt: str, *, k: int, tokens: int, min_coverage
         min_coverage: the least share of the prompt's words in the evidence.
     """
     hits = shelf.search(prompt, k=k)
-    found = tuple(gather(prompt, hits, tokens=tokens, weight=shelf.weight))
-    return found if found and coverage(prompt, found, weight=shelf.weight) >= min_coverage else ()
+    found = gather(prompt, hits, tokens=tokens, weight=shelf.weight)
+    share = coverage(prompt, found, weight=shelf.weight)
+    return found if is_enough(found, share, hits, min_coverage=min_coverage) else ()
 
 
 class Comparison:
@@ -118,6 +108,7 @@ class Comparison:
     Args:
         contenders: the models.
         brief: what they are asked.
+        cards: what is known of models.
         show: is given the place of a model and each piece of its answer as it comes.
         clock: seconds, from anywhere.
         now: the time of day.
@@ -128,6 +119,7 @@ class Comparison:
         contenders: Sequence[Contender],
         brief: Brief,
         *,
+        cards: Cards | None = None,
         show: Callable[[int, str], None] = lambda place, text: None,
         clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], datetime] = datetime.now,
@@ -135,6 +127,7 @@ class Comparison:
         self.outcomes: list[Outcome] = []
         self._contenders = contenders
         self._brief = brief
+        self._cards = cards or Cards(None)
         self._show = show
         self._clock = clock
         self._now = now
@@ -162,7 +155,14 @@ class Comparison:
         """A row for each model that was asked, the workshop's names first; one that failed has an `error`."""
         last = self.outcomes[-1] if len(self.outcomes) == len(self._contenders) and self.outcomes else None
         reference = last.call if last else None
-        return [_row(one, self._brief, reference) for one in self.outcomes]
+        return [_row(one, self._brief, reference, self._cost(one)) for one in self.outcomes]
+
+    def _cost(self, one: Outcome) -> float | None:
+        if one.call is None:
+            return None
+        price = card_price((one.contender.alias, one.call.model), self._cards) or self._brief.cloud
+        cost = price.of(one.call.usage) if price else None
+        return None if cost is None else round(cost, _DIGITS)
 
     def _outcome(self, contender: Contender) -> Outcome:
         when = self._now().astimezone().isoformat(timespec="seconds")
@@ -189,8 +189,9 @@ class Comparison:
             one.call = await timed_call(
                 backend,
                 self._brief.messages,
-                max_tokens=self._brief.max_tokens,
+                max_tokens=one.contender.max_tokens or self._brief.max_tokens,
                 temperature=self._brief.temperature,
+                limited_by=one.contender.limited_by,
                 show=show,
                 clock=self._clock,
             )
@@ -198,14 +199,14 @@ class Comparison:
             one.error = str(error)
 
 
-def _row(one: Outcome, brief: Brief, reference: Call | None) -> dict[str, Any]:
+def _row(one: Outcome, brief: Brief, reference: Call | None, cost: float | None) -> dict[str, Any]:
     call = one.call
     shared = {
         "where": one.contender.where,
         "label": brief.label,
         "prompt": brief.prompt,
         "evidence": [{"document": item.chunk.document, "text": item.text} for item in brief.evidence],
-        "max_tokens": brief.max_tokens,
+        "max_tokens": one.contender.max_tokens or brief.max_tokens,
         "temperature": brief.temperature,
         "together": brief.together,
         "when": one.when,
@@ -230,11 +231,13 @@ def _row(one: Outcome, brief: Brief, reference: Call | None) -> dict[str, Any]:
         "first_token_latency_sec": round(call.ttft_s, 4),
         "decode_tokens_per_sec": None if decode is None else round(decode, 2),
         "prompt_tokens": call.usage.prompt if call.usage else None,
+        "completion_tokens": call.usage.completion if call.usage else None,
+        "reasoning_tokens": call.reasoning,
         "tokens_counted": call.counted,
         "finish": call.finish,
         "speed_up": round(reference.total_s / call.total_s, 3) if reference and call.total_s > 0 else None,
         "token_delta": call.tokens - reference.tokens if reference else None,
-        "cost_cloud_equivalent": brief.cost(call.usage),
+        "cost_cloud_equivalent": cost,
         "scores": one.marks.to_json() if one.marks else None,
         "judge": one.judge,
         "judged_itself": one.judged_itself,

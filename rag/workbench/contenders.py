@@ -6,16 +6,18 @@ import asyncio
 import difflib
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rag.backends.base import Backend
 from rag.backends.choose import Models, choose_models
+from rag.backends.custom import limit
 from rag.backends.embedded import Embedded, label_of
 from rag.backends.foundry_local import FoundryLocal
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, resolve_model
 from rag.errors import ModelError, ModelUnavailable
 from rag.machine import memory, resident
 from rag.naming import closest
@@ -39,12 +41,16 @@ class Contender:
         backend: what answers; None if there is none.
         fault: why there is none, and what to do about it; empty if there is one.
         shared: whether somebody else uses it too, so that it stays loaded.
+        max_tokens: the longest of its answers in a comparison; None: as long as those of the others.
+        limited_by: the setting that says so.
     """
 
     alias: str
     backend: Backend | None
     fault: str = ""
     shared: bool = False
+    max_tokens: int | None = None
+    limited_by: str = "--max-tokens"
 
     @property
     def where(self) -> str | None:
@@ -71,6 +77,29 @@ class Contender:
         """Free what it holds on this machine, so that the next one has the machine for itself; it may be asked on."""
         if isinstance(self.backend, Embedded) and not self.shared:
             await self.backend.stop()
+
+    def is_same(self, other: Contender, names: Collection[str], others: Collection[str]) -> bool:
+        """
+        Whether another one is the same model: in the same place, by any name.
+
+        Args:
+            names, others: by which servers called the two, beside those that they were asked by.
+        """
+        if self.backend is None or other.backend is None:
+            return False
+        if self.backend is other.backend:
+            return True
+        mine, theirs = ({one.backend.label, *named} for one, named in ((self, names), (other, others)) if one.backend)
+        return _place(self.backend) == _place(other.backend) and not mine.isdisjoint(theirs)
+
+
+def _place(backend: Backend) -> str:
+    # One server has many spellings of its address on this machine.
+    url = getattr(backend, "url", "")
+    if not isinstance(url, str) or not url:
+        return backend.where
+    host = "localhost" if is_loopback(url) else urlsplit(url).hostname
+    return f"{host}:{urlsplit(url).port}"
 
 
 def machine() -> dict[str, float | None]:
@@ -109,7 +138,9 @@ async def contenders(settings: Settings, names: Sequence[str]) -> AsyncIterator[
     Raises:
         ModelUnavailable: there is no model of that name, or none at all.
     """
-    found = _Found(settings, await choose_models(settings))
+    models = await choose_models(settings)
+    limit((models.slm, models.llm), first_text_s=settings.first_text_s, between_texts_s=settings.between_texts_s)
+    found = _Found(settings, models)
     try:
         await found.look_around()
         yield found.named(names) if names else found.all()

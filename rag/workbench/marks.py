@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from rag.backends.base import Backend, Text
+from rag.backends.base import Backend, Done, Text
 from rag.evidence import Evidence
 from rag.prompts import Message
 
@@ -22,7 +22,8 @@ _WANTED = (
     "coherence: does it read as one clear thought?\n"
     "factuality: is all that it says true, and in the context where there is one?\n"
     "brevity: does it say what is needed and no more?\n"
-    'Reply with JSON only, such as {"coherence": 3, "factuality": 2, "brevity": 4}'
+    # Without digits, as a weak judge repeats what it reads.
+    'Reply with JSON only, with your number in place of each N: {"coherence": N, "factuality": N, "brevity": N}'
 )
 _MOST_TOKENS = 600  # some models think before they answer
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -49,7 +50,9 @@ class Marks:
         return {name: getattr(self, name) for name in NAMES}
 
 
-async def marks_by(judge: Backend, prompt: str, answer: str, evidence: Sequence[Evidence] = ()) -> Marks:
+async def marks_by(
+    judge: Backend, prompt: str, answer: str, evidence: Sequence[Evidence] = ()
+) -> tuple[Marks, str | None]:
     """
     Let a model mark an answer; what cannot be read of its reply is None.
 
@@ -59,6 +62,9 @@ async def marks_by(judge: Backend, prompt: str, answer: str, evidence: Sequence[
         answer: what is marked.
         evidence: what the answer was given to stand on; empty: nothing.
 
+    Returns:
+        The marks, and the model's name as its server reported it, None if it did not.
+
     Raises:
         ModelError: the model failed.
     """
@@ -66,12 +72,14 @@ async def marks_by(judge: Backend, prompt: str, answer: str, evidence: Sequence[
     told = f"Context:\n{context}\n" if context else ""
     content = f"{told}Question: {prompt}\n\nAnswer: {answer}\n\n{_WANTED}"
     messages: list[Message] = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
-    said = ""
+    said, model = "", None
     async with aclosing(judge.stream(messages, max_tokens=_MOST_TOKENS, temperature=0.0)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Text):
                 said += piece.text
-    return marks_in(said)
+            elif isinstance(piece, Done):
+                model = piece.model
+    return marks_in(said), model
 
 
 def marks_in(reply: str) -> Marks:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag.errors import RagError
+from rag.seen import seen
 from rag.workbench.rows import Row
 from rag.workbench.trace import is_trace, read_trace
 
@@ -27,13 +28,13 @@ _OF_COMPARE = {
     "first_token_latency_avg": "first_token_latency_sec",
     "decode_tokens_per_sec_avg": "decode_tokens_per_sec",
     "prompt_tokens_avg": "prompt_tokens",
+    "completion_tokens_avg": "completion_tokens",
+    "reasoning_tokens_avg": "reasoning_tokens",
 }
 _OF_MACHINE = {"cores": "{} cores", "memory_gb": "{} GB of memory"}
 _ASKED = ("prompts", "prompt", "evidence", "max_tokens", "temperature", "together")
 _ONLY_BENCH = ("latency_avg", "latency_p95", "rounds", "tokens_per_sec_avg")
 _ONLY_COMPARE = ("latency_sec", "scores")
-# What would turn the text around it, or hide in it.
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 _WANTED = "Name the --json output of bench, compare or eval, or a trace of eval."
 
 
@@ -57,6 +58,7 @@ class Measured:
         workshop: whether the row was made by the original workshop's script, whose tokens a second count the prompt's.
         rounds, rounds_ok: how often each prompt was asked, and answered; `prompts` is how many there were.
         prompt_tokens_avg, completion_tokens_avg: tokens an answer; `tokens` is their sum where only that is known.
+        reasoning_tokens_avg: how many of the completion tokens were reasoning.
         tokens_counted: by whom, `server` or `pieces`, which is an estimate.
         facets: the share of the expected facets that the answers have, 0 to 1.
         scores: of the rubric, 1 to 5, by name.
@@ -94,6 +96,7 @@ class Measured:
     prompts: float | None = None
     prompt_tokens_avg: float | None = None
     completion_tokens_avg: float | None = None
+    reasoning_tokens_avg: float | None = None
     tokens: float | None = None
     memory_mb: float | None = None
     disk_mb: float | None = None
@@ -196,11 +199,7 @@ def seen_text(text: str, *, longest: int | None = _LONGEST_NAME) -> str:
     >>> seen_text("phi\x1b[31m\u202e-4")
     'phi[31m-4'
     """
-    kept = "".join(
-        letter
-        for letter in text
-        if letter in "\n\t" or (unicodedata.category(letter) not in ("Cc", "Cs") and letter not in _TURNING)
-    ).strip()
+    kept = "".join(letter for letter in seen(text) if unicodedata.category(letter) != "Cs").strip()
     if longest is None:
         return kept
     kept = " ".join(kept.split())
@@ -264,7 +263,9 @@ def _row(row: Any, place: str, path: Path, usual: Kind) -> Measured:
             numbers[name] = _number(row.get(theirs), f"{place}: {theirs}")
         numbers["rounds"] = None if numbers["latency_avg"] is None else 1.0
         if numbers["prompt_tokens_avg"] is not None:  # the workshop's script tells the sum alone
-            numbers["completion_tokens_avg"], numbers["tokens"] = numbers["tokens"], None
+            if numbers["completion_tokens_avg"] is None:
+                numbers["completion_tokens_avg"] = numbers["tokens"]
+            numbers["tokens"] = None
     else:
         numbers["tokens"] = None
     label = texts.pop("label") or seen_text(path.stem) or "recording"

@@ -257,7 +257,9 @@ def _notes(lines: Sequence[Line]) -> list[str]:
             "the TTFT is of another call than the latency."
         )
     if guessed := sorted({line.measured.alias for line in lines if line.measured.tokens_counted == "pieces"}):
-        found.append(f"The tokens of {joined(guessed)} are an estimate: its server did not count them.")
+        found.append(
+            f"The tokens of {joined(guessed)} are an estimate: its server did not count them, or not its reasoning."
+        )
     for line in lines:
         one = line.measured
         if one.failed:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rag.cards import Cards
+from rag.costs import Price, card_price
 from rag.workbench.recordings import Evaluated, Measured, Recordings
 from rag.workbench.rows import FAILED
 
@@ -28,7 +29,7 @@ class Prices:
 
     def cents(self, prompt: float, completion: float) -> float:
         """What so many tokens cost, in US cents."""
-        return (prompt * self.prompt + completion * self.completion) / 1e4
+        return (Price(self.prompt, self.completion).dollars(prompt, completion) or 0.0) * 100
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def selection(found: Recordings, *, cards: Cards, prices: Prices | None, watts: 
 
 def _line(one: Measured, kind: str, found: Recordings, cards: Cards, prices: Prices | None) -> Line:
     card = next((card for name in (one.alias, one.model) if name and (card := cards.of(name))), None)
-    if card and card.price_in is not None and card.price_out is not None:
-        prices = Prices(card.price_in, card.price_out, CARD)
+    own_price = card_price((one.alias, one.model), cards)
+    if own_price and own_price.prompt is not None and own_price.completion is not None:
+        prices = Prices(own_price.prompt, own_price.completion, CARD)
     own = [run for run in found.evaluated if run.mode in ("slm", "llm") and run.models and _is(one, _alone(run))]
     graded = [other.scores for other in found.measured if other.scores and other.alias == one.alias]
     scores = {name: float(np.mean(known)) for name in _RUBRIC if (known := [s[name] for s in graded if name in s])}

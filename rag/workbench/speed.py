@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from rag.backends.base import Backend, Done, Text, Usage
+from rag.backends.base import Backend, Done, Reasoning, Text, Usage
 from rag.errors import ModelBroke
-from rag.prompts import Message
+from rag.prompts import GREETING, Message
 
-_GREETING: list[Message] = [{"role": "user", "content": "Say hello."}]
 _GREETING_TOKENS = 8
 
 
@@ -27,6 +26,7 @@ class Call:
         writing_s: from the first text to the last, in seconds; 0 if all came at once.
         usage: tokens as the server counted them; None if it did not say.
         pieces: how many pieces the text came in, of which a server sends one a token; or its tokens, where it tells.
+        thoughts: how many pieces the reasoning came in.
         finish: why the model stopped, in the server's word.
         model: the name that the server reported.
     """
@@ -39,16 +39,35 @@ class Call:
     pieces: int
     finish: str
     model: str
+    thoughts: int = 0
 
     @property
     def tokens(self) -> int:
         """The tokens of the answer, without its reasoning, as the server counted them, else its pieces."""
-        return self.usage.completion - (self.usage.reasoning or 0) if self.usage else self.pieces
+        counted = self._counted_by_server
+        return self.pieces if counted is None else counted
 
     @property
     def counted(self) -> str:
-        """Who counted the tokens: `server`, or `pieces` if it is we who counted these."""
-        return "server" if self.usage else "pieces"
+        """Who counted the answer's tokens: `server`, or `pieces` if it is we who counted these."""
+        return "pieces" if self._counted_by_server is None else "server"
+
+    @property
+    def completion(self) -> int:
+        """The tokens of answer and reasoning, which a cloud bills, as the server counted them, else the pieces."""
+        return self.usage.completion if self.usage else self.pieces + self.thoughts
+
+    @property
+    def reasoning(self) -> int:
+        """How many of the `completion` were reasoning, as the server counted them, else its pieces; 0 if none was."""
+        return (self.usage.reasoning if self.usage else None) or self.thoughts
+
+    @property
+    def _counted_by_server(self) -> int | None:
+        if self.usage is None or (self.thoughts and not self.usage.reasoning):  # all in one, the reasoning too
+            return None
+        left = self.usage.completion - (self.usage.reasoning or 0)
+        return left if left > 0 else None  # an answer there is
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -79,6 +98,7 @@ async def timed_call(
     *,
     max_tokens: int,
     temperature: float,
+    limited_by: str = "",
     show: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Call:
@@ -89,6 +109,7 @@ async def timed_call(
         backend: the model; what it takes to load it counts, so `start` it before.
         messages: the prompt.
         max_tokens, temperature: as for the backend.
+        limited_by: the setting or option that says `max_tokens`, for messages.
         show: is given each piece of the answer as it comes.
         clock: seconds, from anywhere.
 
@@ -96,7 +117,7 @@ async def timed_call(
         ModelError: the model failed, or its answer is empty.
     """
     said: list[str] = []
-    pieces = 0
+    pieces = thoughts = 0
     asked = clock()
     first = last = asked
     done: Done | None = None
@@ -111,14 +132,17 @@ async def timed_call(
                     pieces += len(logprobs or (0,))
                     if show:
                         show(text)
+                case Reasoning():
+                    thoughts += 1
                 case Done():
                     done = piece
     ended = clock()
     text = "".join(said)
     if done is None or not text.strip():
-        remedy = f"It used up its {max_tokens} tokens: allow it more." if done and done.finish == "length" else ""
+        more = f"raise {limited_by}" if limited_by else "allow it more"
+        remedy = f"It used up its {max_tokens} tokens: {more}." if done and done.finish == "length" else ""
         raise ModelBroke(f"{backend.label} gave an empty answer. {remedy or 'Ask again, or look at its log.'}")
-    return Call(text, first - asked, ended - asked, last - first, done.usage, pieces, done.finish, done.model)
+    return Call(text, first - asked, ended - asked, last - first, done.usage, pieces, done.finish, done.model, thoughts)
 
 
 async def warm_up(backend: Backend) -> None:
@@ -130,6 +154,6 @@ async def warm_up(backend: Backend) -> None:
     """
     if not backend.ready:
         await backend.start()
-    async with aclosing(backend.stream(_GREETING, max_tokens=_GREETING_TOKENS, temperature=0.0)) as pieces:
+    async with aclosing(backend.stream(GREETING, max_tokens=_GREETING_TOKENS, temperature=0.0)) as pieces:
         async for _ in pieces:
             pass
