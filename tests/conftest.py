@@ -80,3 +80,9 @@ async def events_of(generator: AsyncGenerator[Any, None]) -> list[Any]:
     """All that a generator yields, within a bounded time."""
     async with asyncio.timeout(30), aclosing(generator) as events:
         return [event async for event in events]
+
+
+@pytest.fixture
+def nothing_on_the_usual_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs on this machine."""
+    monkeypatch.setattr("rag.backends.foundry.USUAL_URL", "http://127.0.0.1:9")
