@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from rag.addresses import display_url
 from rag.assistant import Assistant
-from rag.backends.openai_compatible import display_url
 from rag.calibration import SHIPPED
 from rag.homes import home_of
 from rag.machine import Memory, memory, resident, size_of, sized

@@ -20,7 +20,7 @@ from typing import Literal, Self
 import httpx2
 from pydantic import SecretStr
 
-from rag.backends.openai_compatible import display_url, is_loopback
+from rag.addresses import display_url, is_loopback
 from rag.errors import DownloadError, SettingsError
 from rag.gguf import Gguf
 from rag.machine import sized

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: list[set[str]] = [
     {
         "rag",
+        "rag.addresses",
         "rag.arrays",
         "rag.contradictions",
         "rag.errors",

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from rag.addresses import is_loopback
 from rag.backends.base import Done, Opened, Reasoning, Text, Usage
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, normalise_url, resolve_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, normalise_url, resolve_model
 from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
 from tests.conftest import events_of
 from tests.model_server import ANSWER, DONE, HEAD, Step, chunk, model_server, models, status, thought

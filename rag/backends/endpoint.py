@@ -12,7 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
-from rag.backends.openai_compatible import display_url, trust, untrusted
+from rag.addresses import display_url
+from rag.backends.openai_compatible import trust, untrusted
 
 _Error = TypeVar("_Error", bound=BaseException)
 

@@ -18,7 +18,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx2
 
-from rag.backends.openai_compatible import display_url, is_loopback, trust
+from rag.addresses import display_url, is_loopback
+from rag.backends.openai_compatible import trust
 from rag.errors import ModelBroke, ModelRefused, ModelUnavailable
 from rag.naming import closest, is_exactly, may_mean
 
@@ -178,11 +179,11 @@ async def find_service(endpoint: str | None = None, *, run: Run | None = None) -
     """
     if endpoint:
         found = await look_at(endpoint)
-        if found or not _is_here(endpoint):  # another machine's service has not moved to this one
+        if found or not is_loopback(endpoint):  # another machine's service has not moved to this one
             return found
     for command in _COMMANDS:
         printed = await (run or _printed)(command)
-        for url in filter(_is_here, urls_in(printed or "")):  # not those of a manual that it points to
+        for url in filter(is_loopback, urls_in(printed or "")):  # not those of a manual that it points to
             if found := await look_at(url):
                 return found
     found = await look_at(USUAL_URL)
@@ -229,13 +230,6 @@ def urls_in(printed: str) -> list[str]:
         if isinstance(urls, list):
             return [url for url in urls if isinstance(url, str) and _URL.match(url)]
     return [url.rstrip(".!)") for url in _URL.findall(printed)]
-
-
-def _is_here(url: str) -> bool:
-    try:
-        return is_loopback(url)
-    except ValueError:
-        return False
 
 
 async def _lists_any(service: Service) -> bool:

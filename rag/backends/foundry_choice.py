@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rag.addresses import display_url
 from rag.backends.foundry import Service, address_of, find_service
 from rag.backends.foundry_local import FoundryLocal
 from rag.backends.foundry_runtime import FoundryRuntime
-from rag.backends.openai_compatible import Deadlines, display_url
+from rag.backends.openai_compatible import Deadlines
 from rag.errors import ModelError
 from rag.naming import may_mean
 from rag.settings import Settings

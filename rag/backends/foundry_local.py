@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
+from rag.addresses import display_url
 from rag.backends.base import Opened, Piece
 from rag.backends.endpoint import fault_of
 from rag.backends.foundry import Service, gone, look_at
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, display_url, normalise_url
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, normalise_url
 from rag.errors import ModelError, ModelRefused, ModelUnavailable
 from rag.prompts import Message
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import random
 import ssl
@@ -19,6 +18,7 @@ import openai
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk
 
+from rag.addresses import display_url, is_loopback
 from rag.backends.base import Done, Opened, Piece, Reasoning, Usage
 from rag.backends.channels import Sorter
 from rag.errors import ModelBroke, ModelError, ModelRefused, ModelUnavailable
@@ -345,17 +345,6 @@ def normalise_url(url: str) -> str:
     return trimmed if urlsplit(trimmed).path else f"{trimmed}/v1"
 
 
-def display_url(url: str) -> str:
-    """
-    A URL as it may be shown: without user, password and query.
-
-    >>> display_url("https://user:secret@host:8443/v1?key=secret")
-    'https://host:8443/v1'
-    """
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def trust(url: str) -> dict[str, Any]:
     """
     Whom an HTTP client trusts on the way to an address: for this machine no proxy, and the certificates of the system.
@@ -375,15 +364,6 @@ def untrusted(error: BaseException | None) -> str | None:
         return None
     remedy = "Set SSL_CERT_FILE to the file of its certificate, or of the authority that signed it."
     return f"shows a certificate that is not trusted ({error.verify_message}). {remedy}"
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this very machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def resolve_model(wanted: str, listed: Sequence[str], *, only_one_will_do: bool = True) -> str | None:

@@ -8,12 +8,12 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from rag.addresses import is_loopback
 from rag.errors import SearchError
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class Server:
                 api_key=api_key.get_secret_value() if api_key else None,
                 timeout=timeout_s,
                 check_compatibility=False,  # `check` does it, with a sentence
-                trust_env=not _is_loopback(url),
+                trust_env=not is_loopback(url),
             )
-        if api_key and url.startswith("http:") and not _is_loopback(url):
+        if api_key and url.startswith("http:") and not is_loopback(url):
             log.warning("the key for Qdrant at %s is sent unencrypted: use https", self.url)
 
     def close(self) -> None:
@@ -160,11 +160,3 @@ def _reason(content: bytes) -> str:
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

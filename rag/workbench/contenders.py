@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rag.addresses import is_loopback
 from rag.backends.base import Backend
 from rag.backends.choose import Models, choose_models
 from rag.backends.custom import limit
 from rag.backends.embedded import Embedded, label_of
 from rag.backends.foundry_local import FoundryLocal
-from rag.backends.openai_compatible import Deadlines, OpenAICompatible, is_loopback, resolve_model
+from rag.backends.openai_compatible import Deadlines, OpenAICompatible, resolve_model
 from rag.errors import ModelError, ModelUnavailable
 from rag.machine import memory, resident
 from rag.naming import closest
