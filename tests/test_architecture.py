@@ -91,6 +91,7 @@ LAYERS: list[set[str]] = [
     {"rag.workbench.report"},
     {"rag.workbench.charts", "rag.workbench.paper"},
     {"rag.workbench.page"},
+    {"rag.workbench.given"},
     {"rag.workbench.promptset", "rag.workbench.contenders", "rag.workbench.speed", "rag.workbench.marks"},
     {"rag.workbench.annotations", "rag.workbench.bench", "rag.workbench.compare"},
     {"rag.commands", "rag.commands.columns", "rag.commands.parser_models", "rag.commands.terminal"},

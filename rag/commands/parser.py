@@ -158,20 +158,18 @@ def _positive(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"must be a share above 0 and up to 1, such as 0.95, was: {text}")
-    return share
+    return _above_zero(text, most=1, must="a share above 0 and up to 1, such as 0.95")
 
 
 def _watts(text: str) -> float:
+    return _above_zero(text, most=1e6, must="a power above 0 and up to 1000000 watts")
+
+
+def _above_zero(text: str, *, most: float, must: str) -> float:
     try:
-        watts = float(text)
+        value = float(text)
     except ValueError:
-        watts = 0.0
-    if not 0 < watts <= 1e6:
-        raise argparse.ArgumentTypeError(f"must be a power above 0 and up to 1000000 watts, was: {text}")
-    return watts
+        value = 0.0
+    if not 0 < value <= most:
+        raise argparse.ArgumentTypeError(f"must be {must}, was: {text}")
+    return value

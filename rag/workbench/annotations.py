@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import FileError
+from rag.workbench.given import read_given
 from rag.workbench.marks import NAMES, Marks, mark_of
 
 #: Who marked what is filled in.
@@ -39,14 +40,13 @@ def read_filled_in(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileError: the file cannot be read, or a value in it is wrong; field and value are named.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise FileError(f"{path} has more than {_MOST_BYTES:,} bytes; it is no annotation file.")
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}). Make one with --annotate FILE.") from error
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{path} is not JSON in UTF-8 ({error}). Look for a missing comma or quote.") from error
+    found = read_given(
+        path,
+        most_bytes=_MOST_BYTES,
+        kind="annotation file",
+        get="Make one with --annotate FILE.",
+        shape="Look for a missing comma or quote.",
+    )
     rows = found.get("rows") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not rows:
         raise FileError(f'{path} has no list of "rows". Make one with --annotate FILE.')

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rag.errors import FileError
+from rag.workbench.given import read_given
 from rag.workbench.questions import has_answer
 
 #: What is asked where nobody says what: of a length that shows the speed of writing.
@@ -57,14 +57,13 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises:
         FileError: the file cannot be read, or an entry is wrong; it is named with its number and value.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise FileError(f"{path} has more than {_MOST_BYTES:,} bytes; it is no set of prompts.")
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}). Name a file with a set of prompts.") from error
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{path} is not JSON in UTF-8 ({error}). It must be a list such as {_SHAPE}.") from error
+    found = read_given(
+        path,
+        most_bytes=_MOST_BYTES,
+        kind="set of prompts",
+        get="Name a file with a set of prompts.",
+        shape=f"It must be a list such as {_SHAPE}.",
+    )
     if not isinstance(found, list) or not found:
         raise FileError(f"{path} has no prompts. It must be a list such as {_SHAPE}.")
     prompts = [_prompt(one, f"{path}, prompt {number}", number) for number, one in enumerate(found, start=1)]
